@@ -1,0 +1,255 @@
+"""Files and directories that nobody else can read, plant or swap.
+
+Whatever is trusted is checked first: it is ours, it is not a link, nobody else can write to it or
+to a directory above it. Writing is all or nothing: temporary file, fsync, rename, fsync of the
+directory.
+
+It does not protect from root, nor from another process of the same user.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import FailedError, SecureRayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PRIVATE_DIRECTORY = 0o700
+PRIVATE_FILE = 0o600
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS_MAY_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_private_directory(path: Path) -> None:
+    """Make `path` (and what is missing above it) with mode 0700, or check the one that is there.
+
+    Raises:
+        FailedError: `path` is a link, not a directory, not ours, open to others, or cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIRECTORY)
+        path.mkdir(mode=PRIVATE_DIRECTORY)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _os_failure("make", path, error) from None
+    require_private_directory(path)
+
+
+def require_private_directory(path: Path) -> None:
+    """Check that `path` is a directory of ours with mode 0700, reached through safe ones.
+
+    Raises:
+        FailedError: it is not.
+    """
+    _require_ours(path, _lstat(path), stat.S_ISDIR, "a directory")
+    require_safe_ancestors(path)
+
+
+def require_safe_ancestors(path: Path) -> None:
+    """Check that nobody else can swap a directory above `path` (as `sshd` does: StrictModes).
+
+    An ancestor must belong to root or to us, and may be writable by others only with the sticky
+    bit (`/tmp`). A link among them must belong to root or to us as well.
+
+    Raises:
+        FailedError: one of them does not hold.
+    """
+    for ancestor in path.absolute().parents:
+        found = _lstat(ancestor)
+        if found.st_uid not in {0, os.geteuid()}:
+            raise FailedError(
+                "SR-FILE-003",
+                f"{ancestor} belongs to uid {found.st_uid}, who could swap what lies in it",
+                fix="choose another SECURE_RAY_HOME, in a directory of yours",
+            )
+        open_to_others = found.st_mode & _OTHERS_MAY_WRITE and not found.st_mode & stat.S_ISVTX
+        if open_to_others and not stat.S_ISLNK(found.st_mode):
+            raise FailedError(
+                "SR-FILE-003",
+                f"{ancestor} is writable by others (mode {stat.S_IMODE(found.st_mode):04o})",
+                fix=f"chmod go-w {ancestor}",
+            )
+
+
+def read_private(path: Path, *, max_bytes: int = 1 << 20) -> bytes:
+    """The content of a file of ours with mode 0600; a link is not followed.
+
+    Raises:
+        FailedError: missing, a link, not ours, open to others, or larger than `max_bytes`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _os_failure("read", path, error) from None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        _require_ours(path, found, stat.S_ISREG, "a regular file")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise FailedError(
+            "SR-FILE-005", f"{path} is larger than {max_bytes} bytes", fix="remove it and try again"
+        )
+    return content
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write `path` with mode 0600, all or nothing, durable when it returns.
+
+    Raises:
+        FailedError: it could not be written; what was there before is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(temporary, flags, PRIVATE_FILE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise _os_failure("write", path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Point the symbolic link `link` at `target`, atomically and durably."""
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(6)}")
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+        sync_directory(link.parent)
+    except OSError as error:
+        raise _os_failure("write", link, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory of ours and all in it; links inside are removed, not followed."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _os_failure("remove", path, error) from None
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that we may still write on the file system of `path` or of its nearest ancestor."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds the lock of `path`. The kernel drops a lock with its holder."""
+    try:
+        with lock(path, wait=0):
+            return True
+    except BlockingIOError:
+        return False
+
+
+@contextmanager
+def lock(path: Path, *, wait: float) -> Iterator[int]:
+    """Hold the exclusive lock of `path`; yields the file descriptor.
+
+    Args:
+        path: The lock file, made if missing.
+        wait: Seconds to wait for another holder; 0 tries once.
+
+    Raises:
+        BlockingIOError: another process held it for `wait` seconds.
+        FailedError: the file cannot be made or is not ours.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, PRIVATE_FILE)
+    except OSError as error:
+        raise _os_failure("lock", path, error) from None
+    try:
+        _require_ours(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
+        _acquire(descriptor, deadline=time.monotonic() + wait)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, *, deadline: float) -> None:
+    # flock has no timed wait, and an alarm signal is not ours to use inside a library.
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _lstat(path: Path) -> os.stat_result:
+    try:
+        return path.lstat()
+    except OSError as error:
+        raise _os_failure("read", path, error) from None
+
+
+def _require_ours(path: Path, found: os.stat_result, is_kind: object, kind: str) -> None:
+    assert callable(is_kind)  # noqa: S101  # stat.S_ISDIR or stat.S_ISREG
+    if not is_kind(found.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "something else"
+        raise FailedError(
+            "SR-FILE-001",
+            f"{path} should be {kind} but is {what}",
+            fix=f"find out who made it (ls -ld {path}), then remove it",
+        )
+    if found.st_uid != os.geteuid():
+        raise FailedError(
+            "SR-FILE-002",
+            f"{path} belongs to uid {found.st_uid}, not to you (uid {os.geteuid()})",
+            fix="run as its owner, or choose another directory with SECURE_RAY_HOME",
+        )
+    if found.st_mode & _OTHERS_MAY_ANYTHING:
+        raise FailedError(
+            "SR-FILE-002",
+            f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o})",
+            fix=f"if nobody else has touched it: chmod go-rwx {path}",
+        )
+
+
+def _os_failure(verb: str, path: Path, error: OSError) -> SecureRayError:
+    fixes = {
+        errno.ENOSPC: ("SR-FILE-006", f"free some space on the file system of {path}"),
+        errno.EDQUOT: ("SR-FILE-006", f"free some of your quota on the file system of {path}"),
+        errno.EROFS: ("SR-FILE-004", "set SECURE_RAY_HOME to a directory that can be written"),
+        errno.EACCES: ("SR-FILE-004", "set SECURE_RAY_HOME to a directory of yours"),
+        errno.EPERM: ("SR-FILE-004", "set SECURE_RAY_HOME to a directory of yours"),
+        errno.ELOOP: ("SR-FILE-001", f"find out who made the link {path}, then remove it"),
+    }
+    code, fix = fixes.get(error.errno or 0, ("SR-FILE-004", f"look at {path.parent}"))
+    return FailedError(code, f"cannot {verb} {path}: {error.strerror}", fix=fix)
