@@ -7,9 +7,12 @@ ports: the services at the block's start, the workers and drivers behind them. B
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BLOCK_SIZE = 1024
 FIRST_BLOCK = 10240

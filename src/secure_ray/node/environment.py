@@ -1,0 +1,141 @@
+"""The environments of what is started: pure functions over plain values.
+
+Ray's own is built from nothing: a few harmless variables of the caller, what the settings add, and
+what secure-ray decides. A driver's is the caller's own, with everything that steers Ray replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from secure_ray.policy.environment import select_passed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from secure_ray.node.paths import ClusterPaths, RunPaths
+    from secure_ray.policy.ports import PortPlan
+    from secure_ray.settings.model import Settings
+
+# Marks every process of a cluster; drivers do not carry it, so that `down` leaves them alone.
+INSTANCE_VARIABLE = "SECURE_RAY_INSTANCE"
+CLUSTER_VARIABLE = "SECURE_RAY_CLUSTER"
+HOME_VARIABLE = "SECURE_RAY_HOME"
+START_VARIABLE = "SECURE_RAY_START"
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NO_PROXY = "127.0.0.1,localhost,::1"
+
+
+def identity_environment(certificates: Path, token: Path) -> dict[str, str]:
+    """What makes a Ray process authenticate and encrypt; every process of a cluster needs it.
+
+    `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` makes Ray take 127.0.0.1 as the node's address on Linux
+    too, and with it every listener binds loopback (Ray 2.60.0, `_private/services.py`
+    `get_node_ip_address`). `RAY_TLS_*` is always mutual TLS (`_private/tls_utils.py`).
+    """
+    return {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_SERVER_CERT": str(certificates / "node.crt"),
+        "RAY_TLS_SERVER_KEY": str(certificates / "node.key"),
+        "RAY_TLS_CA_CERT": str(certificates / "ca.crt"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEBUG": "0",
+    }
+
+
+def ray_environment(
+    caller: Mapping[str, str],
+    settings: Settings,
+    paths: ClusterPaths,
+    run: RunPaths,
+    ports: PortPlan,
+    *,
+    cluster_id: str,
+) -> dict[str, str]:
+    """The environment of Ray's processes and of every job that they start."""
+    environment = {"PATH": f"{os.path.dirname(sys.executable)}:{_SYSTEM_PATH}"}  # noqa: PTH120
+    environment |= select_passed(caller, tuple(settings.environment.pass_))
+    environment |= dict(settings.environment.set)
+    environment |= identity_environment(paths.pki / "node" / "current", paths.token)
+    environment |= _limit_variables(settings)
+    environment |= _log_variables(settings)
+    environment |= _metric_variables(settings, ports)
+    return environment | {
+        "TMPDIR": str(run.temporary),
+        "RAY_START_HOOK": "secure_ray.node.start_hook.apply",
+        START_VARIABLE: settings.start.order,
+        # A drain before stopping would only wait for detached actors that the stop ends anyway
+        # (Ray 2.60.0, _private/node.py `_drain_node_before_shutdown`).
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        INSTANCE_VARIABLE: cluster_id,
+        CLUSTER_VARIABLE: paths.name,
+        HOME_VARIABLE: str(paths.home),
+    }
+
+
+def _limit_variables(settings: Settings) -> dict[str, str]:
+    limits = settings.limits
+    return {
+        "RAY_memory_usage_threshold": str(limits.memory_usage_threshold),
+        "RAY_local_fs_capacity_threshold": str(limits.spill_limit),
+        # A task that asks for no GPU otherwise sees them all (Ray 2.60.0,
+        # _private/accelerators/accelerator.py).
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    }
+
+
+def _log_variables(settings: Settings) -> dict[str, str]:
+    logging = settings.logging
+    variables = {
+        "RAY_BACKEND_LOG_LEVEL": logging.level,
+        "RAY_ROTATION_MAX_BYTES": str(logging.rotate_bytes),
+        "RAY_ROTATION_BACKUP_COUNT": str(logging.rotate_count),
+    }
+    if logging.format == "json":
+        variables |= {"RAY_BACKEND_LOG_JSON": "1", "RAY_LOGGING_CONFIG_ENCODING": "JSON"}
+    return variables
+
+
+def _metric_variables(settings: Settings, ports: PortPlan) -> dict[str, str]:
+    if settings.metrics.enabled:
+        return {
+            planned.component.variable: str(planned.port)
+            for planned in ports.ports
+            if planned.component.variable
+        }
+    # The exporters ask for no token, so any user of the host could read them. Ray has no switch
+    # for two of them; a port that cannot be bound is logged and left out (Ray 2.60.0,
+    # dashboard/head.py `_setup_metrics`, autoscaler/_private/monitor.py).
+    return {
+        "RAY_enable_metrics_collection": "0",
+        "DASHBOARD_METRIC_PORT": "-1",
+        "AUTOSCALER_METRIC_PORT": "-1",
+        "RAY_GRAFANA_HOST": "DISABLED",
+    }
+
+
+def driver_environment(
+    paths: ClusterPaths, ports: PortPlan, settings_logging_json: bool
+) -> dict[str, str]:
+    """What a driver on this node needs, to be laid over its own environment."""
+    environment = identity_environment(paths.pki / "node" / "current", paths.token)
+    environment |= {
+        "RAY_ADDRESS": f"127.0.0.1:{ports.port('gcs')}",
+        CLUSTER_VARIABLE: paths.name,
+        HOME_VARIABLE: str(paths.home),
+        # A proxy would be handed the cluster token with each request to the Jobs API.
+        "no_proxy": _NO_PROXY,
+        "NO_PROXY": _NO_PROXY,
+    }
+    if settings_logging_json:
+        environment["RAY_LOGGING_CONFIG_ENCODING"] = "JSON"
+    if any(planned.component.name == "dashboard" for planned in ports.ports):
+        environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{ports.port('dashboard')}"
+    return environment

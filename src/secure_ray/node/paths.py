@@ -1,0 +1,163 @@
+"""Where a cluster's files are.
+
+    SECURE_RAY_HOME/                     0700
+        passphrases/NAME                 opens the root key; apart from the keys on purpose
+        clusters/NAME/                   0700
+            cluster.json                 name, id, the run directory
+            lock                         held by whoever changes this cluster
+            supervisor.lock              held by the supervisor while it lives
+            instance.json                the running (or last) instance: plan, processes, outcome
+            supervisor.log
+            token                        Ray's cluster token
+            pki/                         root, issuing CA, the node's leaf
+            spill/                       objects that do not fit into memory
+    RUN/                                 0700, short: a socket's path ends at 107 bytes
+        control.sock                     the CLI talks to the supervisor
+        ray/                             Ray's own tree, which Ray makes 0777
+        tmp/                             TMPDIR of everything that Ray starts
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_CLUSTER = "default"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+
+# sockaddr_un.sun_path is 108 bytes on Linux and 104 on macOS, the closing zero included.
+_SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
+# "/ray/session_2026-11-22_16-46-11_701505_4194304/sockets/dash_MetricsHead": Ray 2.60.0,
+# _private/node.py names the session, dashboard/subprocesses/handle.py the longest socket.
+_LONGEST_SOCKET = len("/ray/session_2026-11-22_16-46-11_701505_4194304/sockets/dash_MetricsHead.1")
+LONGEST_RUN_DIRECTORY = _SOCKET_PATH_LIMIT - _LONGEST_SOCKET
+
+
+@dataclass(frozen=True)
+class ClusterPaths:
+    """The files of one cluster that stay between runs."""
+
+    home: Path
+    name: str
+
+    @property
+    def directory(self) -> Path:
+        """All of the cluster's state, but for the passphrase."""
+        return self.home / "clusters" / self.name
+
+    @property
+    def passphrase(self) -> Path:
+        """What opens the root key."""
+        return self.home / "passphrases" / self.name
+
+    @property
+    def identity(self) -> Path:
+        """Name, id and run directory."""
+        return self.directory / "cluster.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the command that changes this cluster."""
+        return self.directory / "lock"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Held by the supervisor as long as it lives."""
+        return self.directory / "supervisor.lock"
+
+    @property
+    def instance(self) -> Path:
+        """The running or last instance."""
+        return self.directory / "instance.json"
+
+    @property
+    def log(self) -> Path:
+        """What the supervisor did."""
+        return self.directory / "supervisor.log"
+
+    @property
+    def token(self) -> Path:
+        """Ray's cluster token."""
+        return self.directory / "token"
+
+    @property
+    def pki(self) -> Path:
+        """Keys and certificates."""
+        return self.directory / "pki"
+
+    @property
+    def spill(self) -> Path:
+        """Objects that Ray moves from memory to disk."""
+        return self.directory / "spill"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one cluster that live under the short run directory."""
+
+    directory: Path
+
+    @property
+    def control(self) -> Path:
+        """The supervisor's socket."""
+        return self.directory / "control.sock"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's temporary directory."""
+        return self.directory / "ray"
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR of all that Ray starts."""
+        return self.directory / "tmp"
+
+
+def state_home(environ: Mapping[str, str]) -> Path:
+    """SECURE_RAY_HOME, else the platform's directory for state.
+
+    Raises:
+        UsageError: SECURE_RAY_HOME is not an absolute path.
+    """
+    chosen = environ.get("SECURE_RAY_HOME")
+    if chosen is not None:
+        if not chosen.startswith("/"):
+            raise UsageError(
+                "SR-CFG-010",
+                f"SECURE_RAY_HOME={chosen!r} is not an absolute path",
+                fix="export SECURE_RAY_HOME=/a/directory/of/yours",
+            )
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("secure-ray", appauthor=False))
+
+
+def cluster_paths(environ: Mapping[str, str], name: str | None) -> ClusterPaths:
+    """The paths of cluster `name`, else of SECURE_RAY_CLUSTER, else of "default".
+
+    Raises:
+        UsageError: the name is not one.
+    """
+    chosen = name or environ.get("SECURE_RAY_CLUSTER") or DEFAULT_CLUSTER
+    if not _NAME.fullmatch(chosen):
+        raise UsageError(
+            "SR-CFG-011",
+            f"{chosen!r} is no cluster name",
+            fix="use 1 to 32 lower-case letters, digits and hyphens, for example team-a",
+        )
+    return ClusterPaths(state_home(environ), chosen)
+
+
+def fits_sockets(run_directory: Path) -> bool:
+    """Whether Ray's sockets below `run_directory` stay within the platform's limit."""
+    text = str(run_directory)
+    return text.isascii() and " " not in text and len(text) <= LONGEST_RUN_DIRECTORY

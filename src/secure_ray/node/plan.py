@@ -1,0 +1,176 @@
+"""The launch plan: everything that will be started, as one value that can be printed and tested."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secure_ray.node.environment import ray_environment
+from secure_ray.node.paths import ClusterPaths, RunPaths
+from secure_ray.policy.limits import Limits
+from secure_ray.policy.ports import PortPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from secure_ray.settings.model import Settings
+
+BIND = "127.0.0.1"
+
+# `python -c` puts the working directory first on sys.path, where somebody may have planted a
+# module; without it only what is installed is imported.
+_RAY_COMMAND = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; sys.argv[0] = 'ray'; "
+    "from ray.scripts.scripts import main; main()"
+)
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """How Ray is started on this node.
+
+    Attributes:
+        cluster_id: Marks the cluster's processes (`SECURE_RAY_INSTANCE`).
+        argv: The command.
+        environment: All of the command's environment.
+        working_directory: Where it runs; also where tasks without a working_dir run.
+        private_directories: Made with mode 0700 before the start.
+        timeout: Seconds until Ray must be ready.
+        ephemeral: True for a cluster that lives as long as the program that started it.
+        summary: What a person wants to know of the settings, by name.
+    """
+
+    cluster_id: str
+    paths: ClusterPaths
+    run: RunPaths
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    working_directory: Path
+    private_directories: tuple[Path, ...]
+    ports: PortPlan
+    limits: Limits
+    versions: dict[str, str]
+    timeout: float
+    ephemeral: bool
+    logging_json: bool
+
+    @property
+    def certificates(self) -> Path:
+        """The directory with node.crt, node.key and ca.crt."""
+        return self.paths.pki / "node" / "current"
+
+    def to_json(self) -> str:
+        """The plan as JSON; `from_json` reads it back."""
+        return _adapter().dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str) -> LaunchPlan:
+        """The plan that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not a plan of this version.
+        """
+        return _adapter().validate_json(text)
+
+
+def _adapter():  # type: ignore[no-untyped-def]  # noqa: ANN202  # the type would import pydantic
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(LaunchPlan)
+
+
+def build_plan(  # noqa: PLR0913  # the plan is where everything meets
+    *,
+    settings: Settings,
+    paths: ClusterPaths,
+    run: RunPaths,
+    ports: PortPlan,
+    limits: Limits,
+    versions: Mapping[str, str],
+    caller: Mapping[str, str],
+    cluster_id: str,
+    ray_options: Sequence[str] = (),
+    working_directory: Path | None = None,
+    ephemeral: bool = False,
+) -> LaunchPlan:
+    """Put settings, limits, ports and keys together into one plan.
+
+    Args:
+        settings: The settings that won.
+        paths: The cluster's files.
+        run: The short directory for sockets and Ray's session.
+        ports: The ports, found free.
+        limits: The limits, decided for this host.
+        versions: Installed versions by package, for the record.
+        caller: The caller's environment, from which a few harmless variables are taken.
+        cluster_id: The cluster's mark.
+        ray_options: Further `ray start` options, already allowed by policy.
+        working_directory: Where Ray runs; the run directory's tmp when None.
+        ephemeral: Whether the cluster ends with the program that started it.
+    """
+    environment = ray_environment(caller, settings, paths, run, ports, cluster_id=cluster_id)
+    return LaunchPlan(
+        cluster_id=cluster_id,
+        paths=paths,
+        run=run,
+        argv=(
+            sys.executable,
+            "-u",
+            "-c",
+            _RAY_COMMAND,
+            *_start_options(settings, paths, run, ports, limits),
+            *ray_options,
+        ),
+        environment=environment,
+        working_directory=working_directory or run.temporary,
+        private_directories=(run.directory, run.temporary, paths.spill),
+        ports=ports,
+        limits=limits,
+        versions=dict(versions),
+        timeout=settings.start.timeout_seconds,
+        ephemeral=ephemeral,
+        logging_json=settings.logging.format == "json",
+    )
+
+
+def _start_options(
+    settings: Settings, paths: ClusterPaths, run: RunPaths, ports: PortPlan, limits: Limits
+) -> list[str]:
+    options = [
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--log-color=false",
+        f"--temp-dir={run.ray}",
+        f"--object-spilling-directory={paths.spill}",
+        f"--dashboard-host={BIND}",
+        f"--include-dashboard={str(settings.dashboard.enabled).lower()}",
+        f"--min-worker-port={ports.first_worker}",
+        f"--max-worker-port={ports.last_worker}",
+    ]
+    options += [
+        f"{planned.component.flag}={planned.port}"
+        for planned in ports.ports
+        if planned.component.flag
+    ]
+    options += [
+        f"--num-cpus={limits.num_cpus}",
+        f"--memory={limits.memory}",
+        f"--object-store-memory={limits.object_store_memory}",
+    ]
+    # With 0 Ray would not look for accelerators that only Ray knows (TPU, Gaudi, ...).
+    if limits.num_gpus or settings.limits.num_gpus is not None:
+        options.append(f"--num-gpus={limits.num_gpus}")
+    if limits.resources:
+        options.append(f"--resources={json.dumps(dict(limits.resources), sort_keys=True)}")
+    if limits.isolation:
+        options.append("--enable-resource-isolation")
+        if settings.limits.system_reserved_cpu is not None:
+            options.append(f"--system-reserved-cpu={settings.limits.system_reserved_cpu}")
+        if settings.limits.system_reserved_memory is not None:
+            options.append(f"--system-reserved-memory={settings.limits.system_reserved_memory}")
+    return options
