@@ -1,0 +1,137 @@
+"""Who listens where, as the kernel says it, and whether a port can be had.
+
+Sockets of a process in another network namespace are not seen: nothing here can reach them either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import psutil
+
+from secure_ray.base.errors import InconclusiveError
+from secure_ray.base.processes import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+class Kind(Enum):
+    """What a socket that waits for others speaks."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, order=True)
+class Listener:
+    """A socket that others can send to.
+
+    Attributes:
+        address: The IP address that it is bound to.
+        port: Its port.
+        kind: TCP in state LISTEN, or UDP bound and connected to nobody.
+        pid: The process that has it open.
+        process: The name of that process.
+    """
+
+    address: str
+    port: int
+    kind: Kind
+    pid: int
+    process: str
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.kind.value} {address}:{self.port} {self.process} (pid {self.pid})"
+
+
+def listeners_of(pids: Collection[int]) -> tuple[Listener, ...]:
+    """All listeners of the processes `pids`, sorted by process; a process that has ended has none.
+
+    Raises:
+        InconclusiveError: the sockets of one of them cannot be read; the others prove nothing then.
+    """
+    found: list[Listener] = []
+    unreadable: list[str] = []
+    for pid in sorted(set(pids)):
+        try:
+            found += _listeners(psutil.Process(pid))
+        except psutil.NoSuchProcess:
+            continue
+        except (psutil.Error, OSError):
+            unreadable.append(str(pid))
+    if unreadable:
+        raise InconclusiveError(
+            "SR-PROBE-001",
+            f"the sockets of process {', '.join(unreadable)} cannot be read",
+            fix="run it as the user who started the cluster",
+        )
+    return tuple(found)
+
+
+def holder(port: int) -> str | None:
+    """Who has TCP `port` of this host, for a person; None when nobody listens on or uses it."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS, without root
+        connections = []
+    users = [
+        entry
+        for entry in connections
+        if entry.laddr and entry.laddr.port == port and entry.status != psutil.CONN_TIME_WAIT
+    ]
+    for entry in sorted(users, key=lambda entry: entry.status != psutil.CONN_LISTEN):
+        with contextlib.suppress(psutil.Error):
+            if entry.pid is not None:
+                return describe(psutil.Process(entry.pid))
+    if users:
+        return "a process of another user"
+    # Linux lists no socket that is bound without listening; only an attempt tells.
+    return None if can_bind("127.0.0.1", port) else "a process that does not show itself"
+
+
+def can_bind(address: str, port: int) -> bool:
+    """Whether a server of Ray could listen on TCP `port` of `address` now.
+
+    Every server of Ray sets SO_REUSEADDR (gRPC, aiohttp, 2.60.0 `_private/services.py`
+    `start_api_server`). On Linux that passes over connections that linger in TIME_WAIT, a minute
+    after a cluster has stopped, and over nothing that listens, be it on the wildcard. On BSD and
+    macOS it would pass over a wildcard listener, so it stays off there.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as attempt:
+        if sys.platform == "linux":
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def _listeners(process: psutil.Process) -> list[Listener]:
+    waiting = [
+        entry
+        for entry in process.net_connections(kind="inet")
+        if _waits(entry.type, entry.status, entry.laddr, entry.raddr)
+    ]
+    if not waiting:
+        return []
+    name = process.name()
+    kinds = {socket.SOCK_STREAM: Kind.TCP, socket.SOCK_DGRAM: Kind.UDP}
+    return sorted(
+        Listener(entry.laddr.ip, entry.laddr.port, kinds[entry.type], process.pid, name)
+        for entry in waiting
+    )
+
+
+def _waits(kind: int, status: str, local: tuple[object, ...], remote: tuple[object, ...]) -> bool:
+    if not local:  # made, and bound to nothing yet
+        return False
+    return not remote if kind == socket.SOCK_DGRAM else status == psutil.CONN_LISTEN
