@@ -1,1 +1,1 @@
-"""."""
+"""What was asked for, and where each value came from: values only, no I/O, no environment."""
