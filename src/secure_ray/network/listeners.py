@@ -10,7 +10,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
@@ -18,7 +18,9 @@ from secure_ray.base.errors import InconclusiveError
 from secure_ray.base.processes import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+
+_Found = TypeVar("_Found")
 
 
 class Kind(Enum):
@@ -57,22 +59,16 @@ def listeners_of(pids: Collection[int]) -> tuple[Listener, ...]:
     Raises:
         InconclusiveError: the sockets of one of them cannot be read; the others prove nothing then.
     """
-    found: list[Listener] = []
-    unreadable: list[str] = []
-    for pid in sorted(set(pids)):
-        try:
-            found += _listeners(psutil.Process(pid))
-        except psutil.NoSuchProcess:
-            continue
-        except (psutil.Error, OSError):
-            unreadable.append(str(pid))
-    if unreadable:
-        raise InconclusiveError(
-            "SR-PROBE-001",
-            f"the sockets of process {', '.join(unreadable)} cannot be read",
-            fix="run it as the user who started the cluster",
-        )
-    return tuple(found)
+    return tuple(_of_each(pids, _listeners))
+
+
+def unix_sockets_of(pids: Collection[int]) -> tuple[str, ...]:
+    """The names of all Unix sockets of the processes `pids`; an abstract one begins with "@".
+
+    Raises:
+        InconclusiveError: the sockets of one of them cannot be read; the others prove nothing then.
+    """
+    return tuple(sorted(set(_of_each(pids, _unix_sockets))))
 
 
 def holder(port: int) -> str | None:
@@ -113,6 +109,30 @@ def can_bind(address: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _of_each(pids: Collection[int], look: Callable[[psutil.Process], list[_Found]]) -> list[_Found]:
+    found: list[_Found] = []
+    unreadable: list[str] = []
+    for pid in sorted(set(pids)):
+        try:
+            found += look(psutil.Process(pid))
+        except psutil.NoSuchProcess:
+            continue
+        except (psutil.Error, OSError):
+            unreadable.append(str(pid))
+    if unreadable:
+        raise InconclusiveError(
+            "SR-PROBE-001",
+            f"the sockets of process {', '.join(unreadable)} cannot be read",
+            fix="run it as the user who started the cluster",
+        )
+    return found
+
+
+def _unix_sockets(process: psutil.Process) -> list[str]:
+    names = (str(entry.laddr) for entry in process.net_connections(kind="unix"))
+    return [name for name in names if name]
 
 
 def _listeners(process: psutil.Process) -> list[Listener]:

@@ -1,0 +1,1 @@
+"""What a live cluster must show. One file for each subject, each with its `Check`."""
