@@ -10,9 +10,17 @@ from datetime import date, datetime, time, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
-from secure_ray.settings.sizes import parse_size
+from secure_ray.settings.sizes import parse_size, spell_size
 
 _LOOPBACK_NAMES = ("local", "127.0.0.1", "localhost")
 _LAST_PORT = 65535
@@ -81,8 +89,10 @@ def _tuple(value: object) -> object:
 
 _FIRST_PORT = 1024
 Port = Annotated[int, Field(ge=_FIRST_PORT, le=_LAST_PORT)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-PositiveSize = Annotated[int, Field(gt=0), BeforeValidator(parse_size)]
+_SPELLED = PlainSerializer(spell_size, return_type=str, when_used="json")
+Size = Annotated[int, BeforeValidator(parse_size), _SPELLED]
+PositiveSize = Annotated[int, Field(gt=0), BeforeValidator(parse_size), _SPELLED]
+RotationSize = Annotated[int, Field(ge=1 << 16), BeforeValidator(parse_size), _SPELLED]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 PathText = Annotated[str, AfterValidator(_require_absolute)]
 Bind = Annotated[Literal["local"], BeforeValidator(_require_local)]
@@ -204,7 +214,7 @@ class LogSettings(_Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
-    rotate_bytes: Annotated[int, Field(ge=1 << 16), BeforeValidator(parse_size)] = 100 << 20
+    rotate_bytes: RotationSize = 100 << 20
     rotate_count: Annotated[int, Field(ge=1, le=100)] = 5
 
 
