@@ -16,9 +16,10 @@ import psutil
 
 from secure_ray.base.errors import InconclusiveError
 from secure_ray.base.processes import describe
+from secure_ray.network import linux_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
 _Found = TypeVar("_Found")
 
@@ -30,7 +31,7 @@ class Kind(Enum):
     UDP = "udp"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Listener:
     """A socket that others can send to.
 
@@ -54,12 +55,14 @@ class Listener:
 
 
 def listeners_of(pids: Collection[int]) -> tuple[Listener, ...]:
-    """All listeners of the processes `pids`, sorted by process; a process that has ended has none.
+    """All listeners of the processes `pids`, by process and port; one that has ended has none.
+
+    A socket that several of them have open is told for each.
 
     Raises:
         InconclusiveError: the sockets of one of them cannot be read; the others prove nothing then.
     """
-    return tuple(_of_each(pids, _listeners))
+    return tuple(_of_each(pids, _on_linux() if sys.platform == "linux" else _by_psutil))
 
 
 def unix_sockets_of(pids: Collection[int]) -> tuple[str, ...]:
@@ -111,16 +114,26 @@ def can_bind(address: str, port: int) -> bool:
     return True
 
 
-def _of_each(pids: Collection[int], look: Callable[[psutil.Process], list[_Found]]) -> list[_Found]:
+def has_ended(pid: int) -> bool:
+    """Whether process `pid` is gone, or dead and not yet waited for.
+
+    The kernel gives such a zombie's entries in /proc to root, so that reading them is forbidden.
+    """
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _of_each(pids: Collection[int], look: Callable[[int], Iterable[_Found]]) -> list[_Found]:
     found: list[_Found] = []
     unreadable: list[str] = []
     for pid in sorted(set(pids)):
         try:
-            found += look(psutil.Process(pid))
-        except psutil.NoSuchProcess:
-            continue
+            found += look(pid)
         except (psutil.Error, OSError):
-            unreadable.append(str(pid))
+            if not has_ended(pid):
+                unreadable.append(str(pid))
     if unreadable:
         raise InconclusiveError(
             "SR-PROBE-001",
@@ -130,28 +143,46 @@ def _of_each(pids: Collection[int], look: Callable[[psutil.Process], list[_Found
     return found
 
 
-def _unix_sockets(process: psutil.Process) -> list[str]:
-    names = (str(entry.laddr) for entry in process.net_connections(kind="unix"))
-    return [name for name in names if name]
+def _on_linux() -> Callable[[int], list[Listener]]:
+    try:
+        waiting = linux_sockets.waiting_sockets()
+    except OSError as error:
+        raise InconclusiveError(
+            "SR-PROBE-002",
+            f"the kernel's table of sockets cannot be read: {error}",
+            fix="mount /proc and let this user read /proc/net",
+        ) from None
+
+    def look(pid: int) -> list[Listener]:
+        inodes = set(linux_sockets.socket_inodes(pid))
+        found = [waiting[inode] for inode in inodes if inode in waiting]
+        name = psutil.Process(pid).name() if found else ""
+        listeners = (
+            Listener(entry.address, entry.port, Kind(entry.table[:3]), pid, name) for entry in found
+        )
+        return sorted(listeners, key=lambda listener: listener.port)
+
+    return look
 
 
-def _listeners(process: psutil.Process) -> list[Listener]:
-    waiting = [
-        entry
-        for entry in process.net_connections(kind="inet")
-        if _waits(entry.type, entry.status, entry.laddr, entry.raddr)
-    ]
-    if not waiting:
-        return []
+def _by_psutil(pid: int) -> list[Listener]:
+    process = psutil.Process(pid)
     name = process.name()
     kinds = {socket.SOCK_STREAM: Kind.TCP, socket.SOCK_DGRAM: Kind.UDP}
-    return sorted(
-        Listener(entry.laddr.ip, entry.laddr.port, kinds[entry.type], process.pid, name)
-        for entry in waiting
+    listeners = (
+        Listener(entry.laddr.ip, entry.laddr.port, kinds[entry.type], pid, name)
+        for entry in process.net_connections(kind="inet")
+        if _waits(entry.type, entry.status, entry.laddr, entry.raddr)
     )
+    return sorted(listeners, key=lambda listener: listener.port)
 
 
 def _waits(kind: int, status: str, local: tuple[object, ...], remote: tuple[object, ...]) -> bool:
     if not local:  # made, and bound to nothing yet
         return False
     return not remote if kind == socket.SOCK_DGRAM else status == psutil.CONN_LISTEN
+
+
+def _unix_sockets(pid: int) -> list[str]:
+    names = (str(entry.laddr) for entry in psutil.Process(pid).net_connections(kind="unix"))
+    return [name for name in names if name]

@@ -15,6 +15,7 @@ import psutil
 from secure_ray.audit.check import Check
 from secure_ray.audit.findings import Rule, Severity
 from secure_ray.base.files import read_private
+from secure_ray.network.listeners import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +69,9 @@ def _run(target: Target) -> Iterator[Finding]:
         try:
             process = psutil.Process(pid)
             told = judge(f"{process.name()} (pid {pid})", _started_with(process), sought)
-        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            continue  # ended meanwhile
         except (psutil.Error, OSError) as error:
+            if has_ended(pid):
+                continue
             told = [rule.unproven(f"pid {pid}", type(error).__name__) for rule in RULES]
         clean += not told
         findings += told
