@@ -16,19 +16,20 @@ import secrets
 import shutil
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, SecureRayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_MAY_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
+_MOST_LINKS = 40  # Linux: path_resolution(7)
 
 
 def make_private_directory(path: Path) -> None:
@@ -37,11 +38,12 @@ def make_private_directory(path: Path) -> None:
     Raises:
         FailedError: `path` is a link, not a directory, not ours, open to others, or cannot be made.
     """
+    missing = [place for place in (path, *path.parents) if not os.path.lexists(place)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIRECTORY)
-        path.mkdir(mode=PRIVATE_DIRECTORY)
-    except FileExistsError:
-        pass
+        for place in reversed(missing):
+            # One by one: mkdir(parents=True) gives `mode` to the last only, the rest get what the
+            # umask leaves.
+            place.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
     except OSError as error:
         raise _os_failure("make", path, error) from None
     require_private_directory(path)
@@ -61,12 +63,13 @@ def require_safe_ancestors(path: Path) -> None:
     """Check that nobody else can swap a directory above `path` (as `sshd` does: StrictModes).
 
     An ancestor must belong to root or to us, and may be writable by others only with the sticky
-    bit (`/tmp`). A link among them must belong to root or to us as well.
+    bit (`/tmp`). A link among them must belong to root or to us as well, and so must every
+    directory on the way to where it points.
 
     Raises:
         FailedError: one of them does not hold.
     """
-    for ancestor in path.absolute().parents:
+    for ancestor in _passed_on_the_way(path.absolute().parent):
         found = _lstat(ancestor)
         if found.st_uid not in {0, os.geteuid()}:
             raise FailedError(
@@ -89,14 +92,19 @@ def read_private(path: Path, *, max_bytes: int = 1 << 20) -> bytes:
     Raises:
         FailedError: missing, a link, not ours, open to others, or larger than `max_bytes`.
     """
+    # Without O_NONBLOCK a named pipe in its place would hold us for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except OSError as error:
         raise _os_failure("read", path, error) from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        _require_ours(path, found, stat.S_ISREG, "a regular file")
-        content = file.read(max_bytes + 1)
+    try:
+        # Before it becomes a file object: that refuses a directory with an error of its own.
+        _require_ours(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > max_bytes:
         raise FailedError(
             "SR-FILE-005", f"{path} is larger than {max_bytes} bytes", fix="remove it and try again"
@@ -123,7 +131,7 @@ def write_private(path: Path, content: bytes) -> None:
     except OSError as error:
         raise _os_failure("write", path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove_leftover(temporary)
 
 
 def sync_directory(path: Path) -> None:
@@ -145,7 +153,7 @@ def replace_link(link: Path, target: str) -> None:
     except OSError as error:
         raise _os_failure("write", link, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove_leftover(temporary)
 
 
 def remove_tree(path: Path) -> None:
@@ -160,7 +168,7 @@ def remove_tree(path: Path) -> None:
 
 def free_bytes(path: Path) -> int:
     """Bytes that we may still write on the file system of `path` or of its nearest ancestor."""
-    while not path.exists():
+    while not os.path.exists(path):  # noqa: PTH110  # Path.exists raises where we may not look
         path = path.parent
     return shutil.disk_usage(path).free
 
@@ -212,6 +220,41 @@ def _acquire(descriptor: int, *, deadline: float) -> None:
             return
 
 
+def _passed_on_the_way(path: Path) -> Iterator[Path]:
+    """Every directory and link that the kernel passes on its way to `path`, `path` included.
+
+    Raises:
+        FailedError: there are more links on the way than the kernel follows.
+    """
+    here = Path("/")
+    yield here
+    todo = list(reversed(path.parts[1:]))
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        step = here / part
+        yield step
+        if step.is_symlink():
+            links += 1
+            if links > _MOST_LINKS:
+                raise _os_failure("read", path, OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
+            target = step.readlink()
+            here = Path("/") if target.is_absolute() else here
+            todo += reversed([name for name in target.parts if name != "/"])
+        else:
+            here = step
+
+
+def _remove_leftover(temporary: Path) -> None:
+    # The reason why it is left over is on its way up already; on a read-only file system or in a
+    # directory that is none, removing fails too, and must not take that reason's place.
+    with suppress(OSError):
+        temporary.unlink()
+
+
 def _lstat(path: Path) -> os.stat_result:
     try:
         return path.lstat()
@@ -252,4 +295,4 @@ def _os_failure(verb: str, path: Path, error: OSError) -> SecureRayError:
         errno.ELOOP: ("SR-FILE-001", f"find out who made the link {path}, then remove it"),
     }
     code, fix = fixes.get(error.errno or 0, ("SR-FILE-004", f"look at {path.parent}"))
-    return FailedError(code, f"cannot {verb} {path}: {error.strerror}", fix=fix)
+    return FailedError(code, f"cannot {verb} {path}: {error.strerror or error}", fix=fix)

@@ -6,7 +6,9 @@ found by a variable that its first parent put into its environment and that its 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,28 +16,44 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_START_TOLERANCE = 0.1  # seconds; the kernel counts in hundredths, the rest is for rounding
+
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process for ever: its id and when it started (seconds since the epoch)."""
+    """A process for ever.
+
+    The time of day is no part of it: when the clock is set, every process seems to have started
+    at another time.
+
+    Attributes:
+        pid: Its id.
+        started: Seconds from the start of the machine to that of the process.
+        boot: Which start of the machine; empty where the system does not say.
+    """
 
     pid: int
     started: float
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity:
-        """The identity of the process that has `pid` now."""
-        return cls(pid, psutil.Process(pid).create_time())
+        """The identity of the process that has `pid` now.
+
+        Raises:
+            psutil.NoSuchProcess: there is none.
+        """
+        return cls(pid, _seconds_after_boot(pid), _boot_id())
 
     def process(self) -> psutil.Process | None:
         """The process, or None when it is gone (even if its id is in use again)."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < 1
+            same = abs(_seconds_after_boot(self.pid) - self.started) < _START_TOLERANCE
             alive = process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return None
-        return process if same and alive else None
+        return process if same and alive and self.boot == _boot_id() else None
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
@@ -43,7 +61,7 @@ def marked(name: str, value: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != psutil.Process().pid and process.environ().get(name) == value:
+            if process.pid != os.getpid() and process.environ().get(name) == value:
                 found.append(process)
         except (psutil.Error, OSError):
             continue  # gone, or of another user
@@ -80,6 +98,19 @@ def stop_all(processes: Iterable[psutil.Process], *, grace: float) -> list[psuti
         _quietly(process.kill)
     _, alive = psutil.wait_procs(alive, timeout=5)
     return [process for process in alive if _is_running(process)]
+
+
+def _seconds_after_boot(pid: int) -> float:
+    booted = psutil.boot_time()  # asked first: older psutil computes with the last answer
+    return psutil.Process(pid).create_time() - booted
+
+
+def _boot_id() -> str:
+    # random(4): made anew at every start of the kernel.
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _is_running(process: psutil.Process) -> bool:

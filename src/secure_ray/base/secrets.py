@@ -53,7 +53,8 @@ class Secret:
 
 def redact(text: str, secrets_: tuple[Secret, ...]) -> str:
     """`text` with every occurrence of a secret's value replaced by stars."""
-    for secret in secrets_:
-        if secret.reveal():
-            text = text.replace(secret.reveal(), _MASK)
+    # The longest first: one that begins like another would leave the other's end in clear.
+    for value in sorted((secret.reveal() for secret in secrets_), key=len, reverse=True):
+        if value:
+            text = text.replace(value, _MASK)
     return text
