@@ -1,0 +1,102 @@
+"""Which Ray may start, and which installed packages have known vulnerabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import Refusal
+from secure_ray.policy.advisories import INFORMATIONAL, RAY, Advisory, affecting
+from secure_ray.policy.rules import RULES
+from secure_ray.policy.values import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from secure_ray.policy.advisories import AdvisoryBook
+    from secure_ray.settings.model import Override
+
+# The first Ray whose token authentication covers every door.
+FIRST_SUPPORTED = "2.52.1"
+
+
+@dataclass(frozen=True)
+class PackageFinding:
+    """What is known about one installed package.
+
+    Attributes:
+        package: Its name, as given.
+        version: Its version, as given.
+        advisories: What affects it.
+        readable: False when the version cannot be compared; then nothing is proven.
+    """
+
+    package: str
+    version: str
+    advisories: tuple[Advisory, ...] = ()
+    readable: bool = True
+
+
+def judge_ray(
+    version: str, book: AdvisoryBook, overrides: Mapping[str, Override], now: datetime
+) -> tuple[Refusal, ...]:
+    """Why this Ray may not start; empty when it may.
+
+    Below 2.52.1 it never may. A Ray with advisories may if an override names each of them, by id
+    or alias, and has not ended. Informational entries stop nothing.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        parsed = Version(version)
+    except InvalidVersion:
+        return (_refusal("SR-VER-003", f"Ray's version {shown(version)!r} cannot be read"),)
+    if parsed < Version(FIRST_SUPPORTED):
+        return (_refusal("SR-VER-001", f"Ray {version} has no token authentication"),)
+    return tuple(
+        refusal
+        for advisory in affecting(book, RAY, version)
+        if advisory.severity != INFORMATIONAL
+        for refusal in _judge_advisory(version, advisory, overrides, now)
+    )
+
+
+def vulnerable(versions: Mapping[str, str], book: AdvisoryBook) -> tuple[PackageFinding, ...]:
+    """The packages that an advisory affects, and those whose version cannot be read.
+
+    Args:
+        versions: Installed versions by package: `ray`, `aiohttp`, `aiohttp (vendored by ray)`,
+            `grpcio`.
+        book: What is known.
+    """
+    findings = (_examine(package, version, book) for package, version in versions.items())
+    return tuple(found for found in findings if found.advisories or not found.readable)
+
+
+def _judge_advisory(
+    version: str, advisory: Advisory, overrides: Mapping[str, Override], now: datetime
+) -> tuple[Refusal, ...]:
+    given = [overrides[name] for name in sorted(advisory.names) if name in overrides]
+    if any(override.until > now for override in given):
+        return ()
+    if given:
+        return (_refusal("SR-VER-004", f"the override for {advisory.id} has ended"),)
+    subject = f"Ray {version} has {advisory.id}: {advisory.summary}"
+    better = f"install Ray {advisory.fixed} or newer" if advisory.fixed else "install another Ray"
+    fix = f"{better}; or, for a time, [override] {advisory.id} = {{until = ..., reason = ...}}"
+    return (_refusal("SR-VER-002", subject, fix=fix),)
+
+
+def _examine(package: str, version: str, book: AdvisoryBook) -> PackageFinding:
+    from packaging.version import InvalidVersion
+
+    try:
+        return PackageFinding(package, version, affecting(book, package, version))
+    except InvalidVersion:
+        return PackageFinding(package, version, readable=False)
+
+
+def _refusal(rule_id: str, subject: str, *, fix: str = "") -> Refusal:
+    rule = RULES[rule_id]
+    return Refusal(rule.id, subject, "installed Ray", rule.why, fix or rule.fix)
