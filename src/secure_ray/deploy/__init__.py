@@ -1,1 +1,1 @@
-"""."""
+"""Files for users to start from, rendered from templates/."""

@@ -121,7 +121,7 @@ FlagName = Annotated[
 RuleId = Annotated[
     str,
     _require_match(
-        r"SR-[A-Z]+-[0-9]{3}|CVE-[0-9]{4}-[0-9]{4,}|GHSA(-[0-9a-z]{4}){3}",
+        r"SR-[A-Z]+-[0-9]{3}|CVE-[0-9]{4}-[0-9]{4,}|GHSA(-[0-9a-z]{4}){3}|PYSEC-[0-9]{4}-[0-9]+",
         "the id of a rule or an advisory, for example SR-NET-002 or CVE-2026-12345",
     ),
 ]

@@ -1,0 +1,1 @@
+"""Files for users to start from; installed as the package `secure_ray._templates`."""
