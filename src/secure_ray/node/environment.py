@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from secure_ray.node.paths import ClusterPaths, RunPaths
+    from secure_ray.node.plan import LaunchPlan
     from secure_ray.policy.ports import PortPlan
     from secure_ray.settings.model import Settings
 
@@ -27,6 +28,8 @@ HOME_VARIABLE = "SECURE_RAY_HOME"
 START_VARIABLE = "SECURE_RAY_START"
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Above the last port: Ray 2.52.1 takes only digits here and falls back to its default for "-1".
+_NO_PORT = "65536"
 _NO_PROXY = "127.0.0.1,localhost,::1"
 
 
@@ -94,10 +97,12 @@ def _limit_variables(settings: Settings) -> dict[str, str]:
 def _log_variables(settings: Settings) -> dict[str, str]:
     logging = settings.logging
     variables = {
-        "RAY_BACKEND_LOG_LEVEL": logging.level,
         "RAY_ROTATION_MAX_BYTES": str(logging.rotate_bytes),
         "RAY_ROTATION_BACKUP_COUNT": str(logging.rotate_count),
     }
+    # Setting Ray's own default would have every worker print a line about it.
+    if logging.level != "info":
+        variables["RAY_BACKEND_LOG_LEVEL"] = logging.level
     if logging.format == "json":
         variables |= {"RAY_BACKEND_LOG_JSON": "1", "RAY_LOGGING_CONFIG_ENCODING": "JSON"}
     return variables
@@ -115,27 +120,25 @@ def _metric_variables(settings: Settings, ports: PortPlan) -> dict[str, str]:
     # dashboard/head.py `_setup_metrics`, autoscaler/_private/monitor.py).
     return {
         "RAY_enable_metrics_collection": "0",
-        "DASHBOARD_METRIC_PORT": "-1",
-        "AUTOSCALER_METRIC_PORT": "-1",
+        "DASHBOARD_METRIC_PORT": _NO_PORT,
+        "AUTOSCALER_METRIC_PORT": _NO_PORT,
         "RAY_GRAFANA_HOST": "DISABLED",
     }
 
 
-def driver_environment(
-    paths: ClusterPaths, ports: PortPlan, settings_logging_json: bool
-) -> dict[str, str]:
+def driver_environment(plan: LaunchPlan) -> dict[str, str]:
     """What a driver on this node needs, to be laid over its own environment."""
-    environment = identity_environment(paths.pki / "node" / "current", paths.token)
+    environment = identity_environment(plan.certificates, plan.paths.token)
     environment |= {
-        "RAY_ADDRESS": f"127.0.0.1:{ports.port('gcs')}",
-        CLUSTER_VARIABLE: paths.name,
-        HOME_VARIABLE: str(paths.home),
+        "RAY_ADDRESS": f"127.0.0.1:{plan.ports.port('gcs')}",
         # A proxy would be handed the cluster token with each request to the Jobs API.
         "no_proxy": _NO_PROXY,
         "NO_PROXY": _NO_PROXY,
     }
-    if settings_logging_json:
+    if not plan.ephemeral:
+        environment |= {CLUSTER_VARIABLE: plan.paths.name, HOME_VARIABLE: str(plan.paths.home)}
+    if plan.logging_json:
         environment["RAY_LOGGING_CONFIG_ENCODING"] = "JSON"
-    if any(planned.component.name == "dashboard" for planned in ports.ports):
-        environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{ports.port('dashboard')}"
+    if any(planned.component.name == "dashboard" for planned in plan.ports.ports):
+        environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{plan.ports.port('dashboard')}"
     return environment

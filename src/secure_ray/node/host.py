@@ -60,7 +60,8 @@ def _vendored_aiohttp() -> str:
 
 def _usable_cpus() -> int:
     affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, min(affinity, math.ceil(_cpu_quota())))
+    quota = _cpu_quota()
+    return max(1, min(affinity, math.ceil(quota))) if math.isfinite(quota) else affinity
 
 
 def _cpu_quota() -> float:

@@ -1,20 +1,20 @@
 """Where a cluster's files are.
 
-    SECURE_RAY_HOME/                     0700
-        passphrases/NAME                 opens the root key; apart from the keys on purpose
-        clusters/NAME/                   0700
-            cluster.json                 name, id, the run directory
-            lock                         held by whoever changes this cluster
-            supervisor.lock              held by the supervisor while it lives
-            instance.json                the running (or last) instance: plan, processes, outcome
-            supervisor.log
-            token                        Ray's cluster token
-            pki/                         root, issuing CA, the node's leaf
-            spill/                       objects that do not fit into memory
-    RUN/                                 0700, short: a socket's path ends at 107 bytes
-        control.sock                     the CLI talks to the supervisor
-        ray/                             Ray's own tree, which Ray makes 0777
-        tmp/                             TMPDIR of everything that Ray starts
+SECURE_RAY_HOME/                     0700
+    passphrases/NAME                 opens the root key; apart from the keys on purpose
+    clusters/NAME/                   0700
+        cluster.json                 name, id, the run directory
+        lock                         held by whoever changes this cluster
+        supervisor.lock              held by the supervisor while it lives
+        instance.json                the running (or last) instance: plan, processes, outcome
+        supervisor.log
+        token                        Ray's cluster token
+        pki/                         root, issuing CA, the node's leaf
+        spill/                       objects that do not fit into memory
+RUN/                                 0700, short: a socket's path ends at 107 bytes
+    control.sock                     the CLI talks to the supervisor
+    ray/                             Ray's own tree, which Ray makes 0777
+    tmp/                             TMPDIR of everything that Ray starts
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from secure_ray.policy.ports import PortPlan
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pydantic import TypeAdapter
+
     from secure_ray.settings.model import Settings
 
 BIND = "127.0.0.1"
@@ -76,7 +78,7 @@ class LaunchPlan:
         return _adapter().validate_json(text)
 
 
-def _adapter():  # type: ignore[no-untyped-def]  # noqa: ANN202  # the type would import pydantic
+def _adapter() -> TypeAdapter[LaunchPlan]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(LaunchPlan)

@@ -59,7 +59,7 @@ class Limits:
     num_gpus: int
     memory: int
     object_store_memory: int
-    resources: Mapping[str, float]
+    resources: dict[str, float]
     reserve: int
     memory_usage_threshold: float
     isolation: bool
@@ -179,8 +179,7 @@ def _refusals(
             refusal(
                 "SR-LIMIT-006",
                 "resource_isolation",
-                "resource isolation asked for, which cannot work here: "
-                + host.isolation_obstacle,
+                "resource isolation asked for, which cannot work here: " + host.isolation_obstacle,
                 "Ray would start half-way and stop.",
                 'set limits.resource_isolation to "auto"',
             )

@@ -151,11 +151,27 @@ def block_bases(first: int | None = None) -> tuple[int, ...]:
     return tuple(FIRST_BLOCK + index * BLOCK_SIZE for index in range(BLOCK_COUNT))
 
 
-def plan_ports(base: int, *, fixed: Mapping[str, int], metrics: bool, dashboard: bool) -> PortPlan:
-    """The plan for the block at `base`, with the ports that the user fixed by component name."""
+def plan_ports(
+    base: int,
+    *,
+    fixed: Mapping[str, int],
+    workers: tuple[int, int] | None,
+    metrics: bool,
+    dashboard: bool,
+) -> PortPlan:
+    """The plan for the block at `base`.
+
+    Args:
+        base: First port of the block.
+        fixed: Ports that the user chose, by component name.
+        workers: First and last port for workers and drivers, if the user chose them.
+        metrics: Whether the exporters run.
+        dashboard: Whether the dashboard runs.
+    """
     ports = tuple(
         PlannedPort(component, fixed.get(component.name, base + component.offset))
         for component in COMPONENTS
         if (metrics or not component.metrics) and (dashboard or not component.dashboard)
     )
-    return PortPlan(base, ports, base + WORKER_OFFSET, base + BLOCK_SIZE - 1)
+    first, last = workers or (base + WORKER_OFFSET, base + BLOCK_SIZE - 1)
+    return PortPlan(base, ports, first, last)

@@ -1,0 +1,68 @@
+"""Looks at what would be started: the installed versions and what is known about them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from secure_ray.audit.findings import Finding, Report, Rule, Severity
+from secure_ray.node.advisories import read_advisories
+from secure_ray.node.host import read_versions
+from secure_ray.node.load import load_settings
+from secure_ray.policy.advisories import INFORMATIONAL
+from secure_ray.policy.versions import vulnerable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from secure_ray.base.clock import Clock
+    from secure_ray.policy.advisories import Advisory, AdvisoryBook
+
+_TITLE = "no known advisory affects an installed package"
+_FIX = "pip install --upgrade"
+_CODE = "SR-AUDIT-050"
+
+
+def examine(*, environ: Mapping[str, str], cwd: Path, clock: Clock) -> Report:
+    """A finding for each installed package that carries Ray's traffic, and for each advisory.
+
+    Raises:
+        UsageError: the settings or an advisory file are wrong.
+    """
+    began, started = time.monotonic(), clock()
+    settings = load_settings(config=None, environ=environ, cwd=cwd, flags={}).resolved.settings
+    book = read_advisories(settings.advisories.files)
+    findings = tuple(judge_versions(read_versions(), book))
+    return Report(findings, started, time.monotonic() - began)
+
+
+def judge_versions(versions: Mapping[str, str], book: AdvisoryBook) -> Iterator[Finding]:
+    """A pass for each package without advisories, else a failure for each advisory."""
+    expected = f"none in the advisories of {book.date.isoformat()}"
+    affected = {found.package: found for found in vulnerable(versions, book)}
+    for package, version in versions.items():
+        where = f"{package} {version}"
+        found = affected.get(package)
+        if found is None:
+            yield _rule(Severity.HIGH, expected).judge(where, holds=True, actual="none")
+        elif not found.readable:
+            yield _rule(Severity.HIGH, expected).unproven(where, "the version cannot be compared")
+        else:
+            for advisory in found.advisories:
+                yield _rule(_severity(advisory), expected, advisory.fixed).judge(
+                    where, holds=False, actual=f"{advisory.id}: {advisory.summary}"
+                )
+    if "ray" not in versions:
+        yield _rule(Severity.HIGH, expected).unproven("ray", "it is not installed")
+
+
+def _rule(severity: Severity, expected: str, fixed: str = "") -> Rule:
+    fix = f"{_FIX} (fixed in {fixed})" if fixed else _FIX
+    return Rule(_CODE, _TITLE, severity, expected, fix)
+
+
+def _severity(advisory: Advisory) -> Severity:
+    if advisory.severity == INFORMATIONAL:
+        return Severity.LOW
+    return Severity[advisory.severity.upper()]

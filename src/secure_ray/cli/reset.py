@@ -1,0 +1,68 @@
+"""`secure-ray reset`: remove all of a stopped cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from secure_ray.cli.down import AsJson, Cluster
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(reset)
+
+
+def reset(
+    *,
+    cluster: Cluster = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a stopped cluster's state: keys, certificates, token, logs."""
+    from secure_ray.base.errors import FailedError
+    from secure_ray.cli.output import emit_json, say
+    from secure_ray.node.bring_down import clean_up, reset
+    from secure_ray.node.cluster import changing
+    from secure_ray.node.instance import supervisor_lives
+    from secure_ray.node.paths import cluster_paths
+
+    paths = cluster_paths(os.environ, cluster)
+    removed: list[str] = []
+    if paths.directory.exists():
+        if supervisor_lives(paths):
+            option = "" if cluster is None else f" --cluster {cluster}"
+            raise FailedError(
+                "SR-STATE-009",
+                f"cluster {paths.name} is running",
+                fix=f"secure-ray down{option}, then reset",
+            )
+        _require_consent(paths.name, str(paths.directory), yes=yes)
+        with changing(paths):
+            clean_up(paths)
+            removed = [str(path) for path in reset(paths)]
+    if as_json:
+        emit_json("secure-ray/reset/1", {"cluster": paths.name, "removed": removed})
+    elif removed:
+        say(f"cluster {paths.name} removed: {', '.join(removed)}")
+    else:
+        say(f"there is no cluster {paths.name}")
+
+
+def _require_consent(name: str, directory: str, *, yes: bool) -> None:
+    from secure_ray.base.errors import UsageError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "SR-CFG-014",
+            f"removing cluster {name} (its keys, token and logs in {directory}) needs consent",
+            fix="secure-ray reset --yes",
+        )
+    question = f"Remove cluster {name}, with its keys, token and logs in {directory}?"
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(130)

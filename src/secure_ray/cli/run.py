@@ -1,0 +1,47 @@
+"""`secure-ray run`: an unmodified program or Ray command as a driver of the secure cluster."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
+
+
+def run(
+    context: typer.Context,
+    *,
+    cluster: Annotated[
+        str | None, typer.Option(help="Which cluster, when you run several.", metavar="NAME")
+    ] = None,
+) -> None:
+    """Run a command inside the cluster's hardened environment.
+
+    For example `secure-ray run -- python script.py` or `secure-ray run -- ray status`.
+    """
+    from secure_ray.base.errors import UsageError
+    from secure_ray.cli.output import warn
+    from secure_ray.node.drive import prepare_driver
+    from secure_ray.node.paths import cluster_paths
+
+    command = list(context.args)
+    if not command:
+        raise UsageError(
+            "SR-CFG-015", "no command was given", fix="secure-ray run -- python script.py"
+        )
+    environment, notices = prepare_driver(cluster_paths(os.environ, cluster), os.environ)
+    for notice in notices:
+        warn(notice)
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606  # the user's own command
+    except OSError as error:
+        raise UsageError(
+            "SR-CFG-016",
+            f"cannot run {command[0]}: {error.strerror}",
+            fix="check the command's name and that it is installed",
+        ) from None

@@ -1,0 +1,77 @@
+"""Stop a cluster: through its supervisor, or what a dead one left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from secure_ray.base.files import remove_tree
+from secure_ray.node.cluster import read_cluster
+from secure_ray.node.control import request
+from secure_ray.node.instance import read_instance, supervisor_lives
+from secure_ray.node.start_ray import stop_leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from secure_ray.node.paths import ClusterPaths
+
+_STEP_TIMEOUT = 60.0
+
+
+def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[bool, list[str]]:
+    """Stop the cluster at `paths`, and nothing else. Stopping one that is down is done at once.
+
+    Returns:
+        Whether a supervisor was running, and a line for each process that one had left behind.
+
+    Raises:
+        IncompleteError: the supervisor does not answer.
+    """
+    cluster = read_cluster(paths)
+    if cluster is None:
+        return False, []
+    was_running = supervisor_lives(paths)
+    if was_running:
+        for answer in request(cluster.run_paths.control, {"do": "stop"}, timeout=_STEP_TIMEOUT):
+            on_step(answer["phase"])
+        _wait_for_end(paths)
+    return was_running, clean_up(paths)
+
+
+def clean_up(paths: ClusterPaths) -> list[str]:
+    """Stop what a killed supervisor left behind. Call it only when none lives.
+
+    Returns:
+        A line for each process that was found.
+    """
+    cluster = read_cluster(paths)
+    return stop_leftovers(cluster.id, None) if cluster else []
+
+
+def reset(paths: ClusterPaths) -> list[Path]:
+    """Remove all state of a stopped cluster: keys, token, logs, spilled objects.
+
+    Returns:
+        The directories and files that were removed.
+    """
+    cluster = read_cluster(paths)
+    removed = []
+    if cluster is not None and cluster.run_paths.directory.is_dir():
+        remove_tree(cluster.run_paths.directory)
+        removed.append(cluster.run_paths.directory)
+    if paths.directory.is_dir():
+        remove_tree(paths.directory)
+        removed.append(paths.directory)
+    if paths.passphrase.is_file():
+        paths.passphrase.unlink()
+        removed.append(paths.passphrase)
+    return removed
+
+
+def _wait_for_end(paths: ClusterPaths) -> None:
+    """Until the supervisor, which has said that all is stopped, is gone as well."""
+    instance = read_instance(paths)
+    process = instance.supervisor.process() if instance else None
+    if process is not None:
+        process.wait(timeout=_STEP_TIMEOUT)

@@ -1,0 +1,113 @@
+"""Start a supervisor in the background, or become one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from secure_ray.base.errors import FailedError, IncompleteError, SecureRayError
+from secure_ray.node.environment import INSTANCE_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secure_ray.node.prepare import Prepared
+
+# The supervisor is composed one layer up, where the proof lives.
+_SUPERVISOR_MODULE = "secure_ray.cli.supervise"
+
+
+def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> None:
+    """Start the supervisor and wait until the cluster is proven.
+
+    Interrupted (Ctrl-C), it has the supervisor stop Ray again before it lets go.
+
+    Raises:
+        SecureRayError: what the supervisor reported; nothing of Ray is left running.
+    """
+    process = subprocess.Popen(  # noqa: S603  # our own module, no shell
+        _command(prepared),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(prepared),
+        cwd=prepared.plan.paths.directory,
+        pass_fds=(prepared.reservation.fileno(),),
+        start_new_session=True,
+    )
+    prepared.reservation.close()
+    assert process.stdin is not None  # noqa: S101  # both were asked for
+    assert process.stdout is not None  # noqa: S101
+    try:
+        process.stdin.write(_order(prepared))
+        process.stdin.close()
+        _follow(process, on_event)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        process.stdout.close()
+    # It lives on by itself; without this, Popen's destructor would warn of it.
+    process.returncode = 0
+
+
+def become_supervisor(prepared: Prepared) -> None:
+    """Replace this process by the supervisor, in the foreground (`--block`). Does not return."""
+    reading, writing = os.pipe()
+    os.write(writing, _order(prepared))
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.set_inheritable(prepared.reservation.fileno(), True)  # noqa: FBT003  # the os module's way
+    os.chdir(prepared.plan.paths.directory)
+    os.execve(  # noqa: S606  # our own module, no shell
+        sys.executable,
+        [*_command(prepared), "--foreground"],
+        _environment(prepared),
+    )
+
+
+def _command(prepared: Prepared) -> list[str]:
+    reservation = str(prepared.reservation.fileno())
+    return [sys.executable, "-m", _SUPERVISOR_MODULE, "--reservation", reservation]
+
+
+def _order(prepared: Prepared) -> bytes:
+    order = {"expires": prepared.certificate_expires, "plan": prepared.plan.to_json()}
+    return json.dumps(order).encode() + b"\n"
+
+
+def _environment(prepared: Prepared) -> dict[str, str]:
+    """The supervisor's own: it needs less than Ray, and nothing of the caller's."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+    environment = {name: value for name, value in prepared.plan.environment.items() if name in kept}
+    return environment | {INSTANCE_VARIABLE: prepared.plan.cluster_id}
+
+
+def _follow(process: subprocess.Popen[bytes], on_event: Callable[[dict[str, Any]], None]) -> None:
+    assert process.stdout is not None  # noqa: S101  # it was asked for
+    for line in process.stdout:
+        event = json.loads(line)
+        on_event(event)
+        if event["event"] == "running":
+            return
+        if event["event"] == "error":
+            process.wait()
+            raise _error(event)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+    raise FailedError(
+        "SR-STATE-007",
+        f"the supervisor ended without a word (exit code {process.returncode})",
+        fix="look into supervisor.log in the cluster's directory; secure-ray status shows where",
+    )
+
+
+def _error(event: dict[str, Any]) -> SecureRayError:
+    kinds = {kind.exit_code: kind for kind in (FailedError, IncompleteError)}
+    kind = kinds.get(event["exit_code"], SecureRayError)
+    return kind(event["code"], event["cause"], fix=event["fix"])

@@ -1,0 +1,83 @@
+"""Find a block of free ports and hold it.
+
+The block's reservation port is bound, without listening, by the process that will become (or start)
+the supervisor. The kernel so keeps two clusters apart, of one user or of several, and forgets the
+reservation with its holder.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import FailedError
+from secure_ray.network.listeners import can_bind, holder
+from secure_ray.policy.ports import BLOCK_SIZE, PortPlan, block_bases, plan_ports
+
+if TYPE_CHECKING:
+    from secure_ray.settings.model import Settings
+
+LOOPBACK = "127.0.0.1"
+
+
+def choose_ports(settings: Settings, preferred: int) -> tuple[PortPlan, socket.socket]:
+    """A plan whose ports are all free, and the socket that reserves its block.
+
+    Args:
+        settings: `ports.base` and fixed ports, metrics and dashboard switches.
+        preferred: The base of the last start, tried first; 0 when there is none.
+
+    Raises:
+        FailedError: a port that the user fixed is taken, or no block is free.
+    """
+    fixed = settings.ports.fixed()
+    _require_free(fixed)
+    bases = block_bases(settings.ports.base)
+    if preferred in bases:
+        bases = (preferred, *(base for base in bases if base != preferred))
+    for base in bases:
+        plan = plan_ports(
+            base,
+            fixed=fixed,
+            workers=settings.ports.worker_range(),
+            metrics=settings.metrics.enabled,
+            dashboard=settings.dashboard.enabled,
+        )
+        reservation = _reserve(plan)
+        if reservation is not None:
+            return plan, reservation
+    raise FailedError(
+        *_nothing_free(bases),
+        fix="secure-ray down frees a cluster's ports; or set "
+        "ports.base to the start of a free range of 1024 ports",
+    )
+
+
+def _reserve(plan: PortPlan) -> socket.socket | None:
+    reservation = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        reservation.bind((LOOPBACK, plan.reservation))
+    except OSError:
+        reservation.close()
+        return None
+    if all(can_bind(LOOPBACK, planned.port) for planned in plan.ports):
+        return reservation
+    reservation.close()
+    return None
+
+
+def _require_free(fixed: dict[str, int]) -> None:
+    for name, port in fixed.items():
+        if not can_bind(LOOPBACK, port):
+            raise FailedError(
+                "SR-NET-011",
+                f"port {port} (ports.{name}) is taken by {holder(port) or 'another process'}",
+                fix=f"stop that process, or choose another ports.{name}",
+            )
+
+
+def _nothing_free(bases: tuple[int, ...]) -> tuple[str, str]:
+    if len(bases) == 1:
+        return "SR-NET-011", f"the ports {bases[0]} to {bases[0] + BLOCK_SIZE - 1} are not all free"
+    last = bases[-1] + BLOCK_SIZE - 1
+    return "SR-NET-012", f"no block of {BLOCK_SIZE} ports is free from {min(bases)} to {last}"

@@ -1,0 +1,140 @@
+"""A cluster's identity on disk, and the short directory that its sockets need."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import FailedError, IncompleteError
+from secure_ray.base.files import (
+    lock,
+    make_private_directory,
+    read_private,
+    require_private_directory,
+    write_private,
+)
+from secure_ray.node.paths import ClusterPaths, RunPaths, fits_sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHORT_PARENT = Path("/tmp")  # noqa: S108  # a random name with mode 0700, made atomically
+_LOCK_WAIT = 30.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What stays the same from one start to the next.
+
+    Attributes:
+        name: The name the user gave.
+        id: Random; marks the cluster's processes.
+        run: The short directory.
+        base: First port of the block it had last, tried first next time; 0 before the first start.
+    """
+
+    name: str
+    id: str
+    run: str
+    base: int = 0
+
+    @property
+    def run_paths(self) -> RunPaths:
+        """The files in the run directory."""
+        return RunPaths(Path(self.run))
+
+
+def read_cluster(paths: ClusterPaths) -> Cluster | None:
+    """The cluster at `paths`, or None when there is none (or only the start of one).
+
+    Raises:
+        FailedError: the file is there but cannot be trusted or read.
+    """
+    if not os.path.lexists(paths.identity):
+        return None
+    text = read_private(paths.identity)
+    try:
+        return Cluster(**json.loads(text))
+    except (ValueError, TypeError):
+        raise FailedError(
+            "SR-STATE-001",
+            f"{paths.identity} is not a cluster record",
+            fix=f"secure-ray reset --cluster {paths.name}",
+        ) from None
+
+
+def ensure_cluster(paths: ClusterPaths) -> Cluster:
+    """Read the cluster at `paths`, or make it; its directories are checked or made.
+
+    Raises:
+        FailedError: a path is not ours alone, or cannot be made.
+    """
+    make_private_directory(paths.home)
+    for directory in (paths.directory.parent, paths.passphrase.parent, paths.directory):
+        make_private_directory(directory)
+    known = read_cluster(paths)
+    run = _ensure_run_directory(paths, known.run if known else None)
+    cluster = Cluster(
+        name=paths.name,
+        id=known.id if known else secrets.token_hex(8),
+        run=str(run),
+        base=known.base if known else 0,
+    )
+    if cluster != known:
+        write_cluster(paths, cluster)
+    return cluster
+
+
+def write_cluster(paths: ClusterPaths, cluster: Cluster) -> None:
+    """Record `cluster`."""
+    write_private(paths.identity, json.dumps(asdict(cluster), indent=2).encode() + b"\n")
+
+
+def _ensure_run_directory(paths: ClusterPaths, known: str | None) -> Path:
+    """The recorded directory while it is still ours alone, else a new one.
+
+    A name in /tmp is random and made with mkdir, which fails on anything that is there already: so
+    nobody can plant it. A cleaner of /tmp may remove it; then the next start makes another.
+    """
+    inside = paths.directory / "run"
+    if fits_sockets(inside):
+        make_private_directory(inside)
+        return inside
+    if known is not None and os.path.lexists(known):
+        require_private_directory(Path(known))
+        return Path(known)
+    chosen = _SHORT_PARENT / f"sr-{secrets.token_hex(4)}"
+    try:
+        chosen.mkdir(mode=0o700)
+    except OSError as error:
+        raise FailedError(
+            "SR-STATE-002",
+            f"cannot make a short directory for sockets: {chosen}: {error.strerror}",
+            fix=f"make {_SHORT_PARENT} writable, or set SECURE_RAY_HOME to a path of at most "
+            "12 letters",
+        ) from None
+    require_private_directory(chosen)
+    return chosen
+
+
+@contextmanager
+def changing(paths: ClusterPaths, *, wait: float = _LOCK_WAIT) -> Iterator[None]:
+    """Hold the cluster's lock: one `up`, `down` or `reset` at a time.
+
+    Raises:
+        IncompleteError: another command held it all the time.
+    """
+    try:
+        with lock(paths.lock, wait=wait):
+            yield
+    except BlockingIOError:
+        raise IncompleteError(
+            "SR-STATE-003",
+            f"another secure-ray command is working on cluster {paths.name}",
+            fix="wait for it to end, then run this again",
+        ) from None

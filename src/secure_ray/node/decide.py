@@ -1,0 +1,137 @@
+"""From what was asked to what will be done: settings, policy, versions and limits in one decision.
+
+Nothing is written here. All refusals are collected and raised at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import FailedError, Refusal, RefusedError
+from secure_ray.node.advisories import read_advisories
+from secure_ray.node.host import read_host, read_versions
+from secure_ray.node.load import load_settings
+from secure_ray.policy.knobs import Kind
+from secure_ray.policy.limits import Limits, decide_limits
+from secure_ray.policy.ray_flags import parse_ray_flags
+from secure_ray.policy.review import Request, Verdict, review
+from secure_ray.policy.versions import judge_ray
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from secure_ray.settings.model import Settings
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for, before any decision.
+
+    Attributes:
+        flags: Settings from the command line or from arguments, by dotted key; None is not given.
+        config: The settings file that was named, or None.
+        ray_options: `ray start` options, as after `--`.
+        arguments: Arguments of `secure_init` that are Ray's own.
+    """
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    config: Path | None = None
+    ray_options: tuple[str, ...] = ()
+    arguments: tuple[Request, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What will be done.
+
+    Attributes:
+        notices: What a person should know: what was not passed on, which override is active.
+    """
+
+    settings: Settings
+    limits: Limits
+    versions: dict[str, str]
+    ray_options: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) -> Decision:
+    """Judge `wish` on this host.
+
+    Raises:
+        UsageError: the settings are wrong.
+        RefusedError: policy refuses something; holds every refusal.
+        FailedError: Ray is not installed.
+    """
+    loaded = load_settings(config=wish.config, environ=environ, cwd=cwd, flags=wish.flags)
+    settings = loaded.resolved.settings
+    versions = read_versions()
+    if "ray" not in versions:
+        raise FailedError(
+            "SR-VER-001",
+            "Ray is not installed for this Python",
+            fix="pip install 'ray[default]'",
+        )
+    verdict = review(
+        (
+            *parse_ray_flags(wish.ray_options),
+            *wish.arguments,
+            *_variables(settings.environment.set, "setting environment.set", explicit=True),
+            *_variables(loaded.dotenv, "file .env", explicit=False),
+            *_variables(environ, "environment", explicit=False),
+        ),
+        ray_version=versions["ray"],
+        allow_flags=frozenset(settings.ray.allow_flags),
+        overrides=settings.override,
+        now=now,
+    )
+    book = read_advisories(settings.advisories.files)
+    limits, over_limit = decide_limits(settings.limits, read_host(), loaded.resolved.origin)
+    refusals = (
+        *judge_ray(versions["ray"], book, settings.override, now),
+        *verdict.refusals,
+        *_not_overridden(over_limit, settings, now),
+    )
+    if refusals:
+        raise RefusedError(refusals)
+    return Decision(
+        settings=settings,
+        limits=limits,
+        versions=versions,
+        ray_options=wish.ray_options,
+        notices=_notices(verdict, settings),
+    )
+
+
+def _variables(variables: Mapping[str, str], source: str, *, explicit: bool) -> tuple[Request, ...]:
+    return tuple(
+        Request(Kind.VARIABLE, name, value, source, explicit=explicit)
+        for name, value in sorted(variables.items())
+    )
+
+
+def _not_overridden(
+    refusals: tuple[Refusal, ...], settings: Settings, now: datetime
+) -> tuple[Refusal, ...]:
+    active = {rule for rule, override in settings.override.items() if override.until > now}
+    return tuple(refusal for refusal in refusals if refusal.rule not in active)
+
+
+def _notices(verdict: Verdict, settings: Settings) -> tuple[str, ...]:
+    notices = []
+    if verdict.scrubbed:
+        notices.append(f"not passed on to Ray: {_names(verdict.scrubbed)}")
+    if verdict.unknown:
+        notices.append(f"unknown to secure-ray, so not passed on: {_names(verdict.unknown)}")
+    notices += [
+        f"override {rule} until {override.until:%Y-%m-%d}: {override.reason}"
+        for rule, override in sorted(settings.override.items())
+    ]
+    return tuple(notices)
+
+
+def _names(requests: tuple[Request, ...]) -> str:
+    return ", ".join(sorted({request.name for request in requests}))

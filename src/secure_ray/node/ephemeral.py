@@ -1,0 +1,62 @@
+"""The files of a cluster that lives as long as the program that started it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from secure_ray.base.files import make_private_directory, remove_tree
+from secure_ray.node.bring_down import bring_down, reset
+from secure_ray.node.instance import supervisor_lives
+from secure_ray.node.paths import ClusterPaths, state_home
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_NAME = "local"
+
+
+@dataclass
+class Ephemeral:
+    """A cluster of one program; `end` stops it and removes its files."""
+
+    paths: ClusterPaths
+    _ended: bool = field(default=False)
+
+    @classmethod
+    def make(cls, environ: Mapping[str, str]) -> Ephemeral:
+        """Paths for a new one. What a killed program left behind is removed on the way.
+
+        Raises:
+            FailedError: the state directory is not ours alone, or cannot be written.
+        """
+        home = state_home(environ)
+        make_private_directory(home)
+        parent = home / "ephemeral"
+        make_private_directory(parent)
+        _remove_dead(parent)
+        return cls(ClusterPaths(parent / secrets.token_hex(4), _NAME))
+
+    def end(self) -> None:
+        """Stop it and remove its files; a second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        _end(self.paths)
+
+
+def _end(paths: ClusterPaths) -> None:
+    bring_down(paths, lambda _phase: None)
+    reset(paths)
+    remove_tree(paths.home)
+
+
+def _remove_dead(parent: Path) -> None:
+    for home in parent.iterdir():
+        paths = ClusterPaths(home, _NAME)
+        # One that is being made has no supervisor yet, so young ones are left alone: the lock
+        # file appears last, with the supervisor.
+        if paths.supervisor_lock.exists() and not supervisor_lives(paths):
+            _end(paths)

@@ -1,0 +1,93 @@
+"""The one place that starts Ray's processes, and the one that stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from secure_ray.base.processes import descendants, marked, stop_all
+from secure_ray.node.environment import INSTANCE_VARIABLE
+
+if TYPE_CHECKING:
+    import psutil
+
+    from secure_ray.node.plan import LaunchPlan
+
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_STOP_GRACE = 20.0
+_KILL_GRACE = 5.0
+
+
+async def start_ray(plan: LaunchPlan) -> asyncio.subprocess.Process:
+    """Start `ray start --block` with exactly the plan's environment.
+
+    Its own children die with it (Ray's fate sharing, `_private/services.py`), and it gets SIGTERM
+    when this process dies, however that happens: so nothing is left behind a killed supervisor.
+    """
+    return await asyncio.create_subprocess_exec(
+        *plan.argv,
+        env=plan.environment,
+        cwd=plan.working_directory,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def adopt_orphans() -> None:
+    """Make orphans among our descendants our children, so that none can slip away (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def cluster_processes(cluster_id: str, root: int | None) -> list[psutil.Process]:
+    """All processes of a cluster: those below `root`, and those that carry the cluster's mark."""
+    found = {process.pid: process for process in marked(INSTANCE_VARIABLE, cluster_id)}
+    if root is not None:
+        found |= {process.pid: process for process in descendants(root)}
+    return list(found.values())
+
+
+async def stop_ray(ray: asyncio.subprocess.Process, cluster_id: str, own_pid: int) -> list[str]:
+    """Stop Ray and whatever it started.
+
+    Returns:
+        What had to be killed or could not be, for the log.
+    """
+    if ray.returncode is None:
+        ray.terminate()
+        try:
+            await asyncio.wait_for(ray.wait(), _STOP_GRACE)
+        except asyncio.TimeoutError:
+            ray.kill()
+            await ray.wait()
+    return await asyncio.to_thread(stop_leftovers, cluster_id, own_pid)
+
+
+def stop_leftovers(cluster_id: str, root: int | None) -> list[str]:
+    """Stop the processes of a cluster that have no `ray start` above them any more.
+
+    Returns:
+        A line for each process that was found.
+
+    """
+    from secure_ray.base.processes import describe
+
+    leftovers = cluster_processes(cluster_id, root)
+    lines = [describe(process) for process in leftovers]
+    stuck = {process.pid for process in stop_all(leftovers, grace=_KILL_GRACE)}
+    return [
+        f"{line}: could not be killed" if process.pid in stuck else line
+        for process, line in zip(leftovers, lines, strict=True)
+    ]

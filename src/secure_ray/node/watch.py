@@ -1,0 +1,77 @@
+"""What the supervisor looks at every second."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass
+class CoreProcesses:
+    """The processes that `ray start` itself started: GCS, raylet, dashboard, monitors.
+
+    Ray's own `--block` counts an end by SIGTERM as wanted and says nothing (Ray 2.60.0,
+    scripts/scripts.py), so they are watched here too.
+    """
+
+    known: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def below(cls, ray_pid: int) -> CoreProcesses:
+        """The children that `ray start` has now."""
+        return cls({child.pid: _title(child) for child in psutil.Process(ray_pid).children()})
+
+    def newly_lost(self) -> list[str]:
+        """Names of those that ended since the last call."""
+        lost = [pid for pid in self.known if not _lives(pid)]
+        return [self.known.pop(pid) for pid in lost]
+
+
+def _title(process: psutil.Process) -> str:
+    """`gcs_server`, `raylet`, or the name of the script that Python runs."""
+    try:
+        name = process.name()
+        if name.startswith("python"):
+            scripts = [word for word in process.cmdline() if word.endswith(".py")]
+            name = os.path.basename(scripts[0]).removesuffix(".py") if scripts else name  # noqa: PTH119
+    except psutil.Error:
+        name = "a process"
+    return f"{name} (pid {process.pid})"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def reap_orphans(*, keep: int) -> None:
+    """Take the exit status of ended orphans that became our children; `keep` is left alone."""
+    for child in psutil.Process().children():
+        try:
+            if child.pid != keep and child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)
+        except (psutil.Error, ChildProcessError):
+            continue
+
+
+def why_ray_ended(ray_directory: Path, returncode: int) -> str:
+    """What `ray start --block` wrote about the process that ended, else its exit code."""
+    log = ray_directory / "session_latest" / "logs" / "ray_process_exit.log"
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    except OSError:
+        lines = []
+    telling = [line for line in lines if "exit code" in line.lower()]
+    if telling:
+        return telling[0]
+    if returncode < 0:
+        return f"ray start was ended by signal {-returncode}"
+    return f"ray start ended with exit code {returncode}"
