@@ -1,0 +1,158 @@
+"""What has to be made again, case by case: nothing here touches a disk or a clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secure_ray.base.errors import FailedError
+from secure_ray.pki.facts import CertificateFacts
+from secure_ray.pki.renewal import Found, FoundPair, FoundRoot, Renewal, Verdict, judge
+
+START = datetime(2030, 1, 1, tzinfo=timezone.utc)
+SANS = ("127.0.0.1", "localhost")
+
+
+def lives(days: int, sans: tuple[str, ...] = ()) -> CertificateFacts:
+    return CertificateFacts("CN=x", "CN=y", "1f", START, START + timedelta(days=days), "00", sans)
+
+
+ROOT = FoundRoot(lives(3650), cluster_id="ours", key=True, descendants=True)
+ISSUING = FoundPair(lives(366))
+LEAF = FoundPair(lives(90, SANS))
+NOTHING = Found(
+    FoundRoot(None, cluster_id="", key=False, descendants=False), FoundPair(None), FoundPair(None)
+)
+WHOLE = Found(ROOT, ISSUING, LEAF)
+
+
+def judged(found: Found, *, days: float, sans: tuple[str, ...] = SANS) -> Verdict:
+    return judge(found, cluster_id="ours", sans=sans, now=START + timedelta(days=days))
+
+
+def test_nothing_to_do_when_all_is_well() -> None:
+    assert judged(WHOLE, days=44) == Verdict(None, None, None)
+
+
+def test_names_in_another_order_are_the_same_names() -> None:
+    assert judged(WHOLE, days=1, sans=SANS[::-1]).leaf is None
+
+
+def test_the_first_run_makes_all() -> None:
+    absent = Renewal("there was none")
+
+    assert judged(NOTHING, days=0) == Verdict(absent, absent, absent)
+
+
+def test_a_root_key_without_certificate_or_descendants_is_finished() -> None:
+    killed = replace(NOTHING, root=replace(NOTHING.root, key=True))
+
+    verdict = judged(killed, days=0)
+
+    assert verdict.root == Renewal("an earlier run was stopped after it had made the key")
+
+
+def test_a_root_without_its_key_is_left_alone() -> None:
+    offline = replace(WHOLE, root=replace(ROOT, key=False))
+
+    assert judged(offline, days=44) == Verdict(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("days", "pair", "reason", "can_wait"),
+    [
+        (-0.01, ISSUING, "it was valid only from 2030-01-01 00:00:00 UTC", False),
+        (0, ISSUING, None, None),
+        (182.9, ISSUING, None, None),
+        (183, ISSUING, "past half of its life, 183 days left", True),
+        (365.99, ISSUING, "past half of its life, 14 minutes left", True),
+        (366, ISSUING, "it had expired less than a minute ago", False),
+        (367.5, ISSUING, "it had expired 1 day ago", False),
+        (369, ISSUING, "it had expired 3 days ago", False),
+        (366.1, ISSUING, "it had expired 2 hours ago", False),
+        (1, FoundPair(None), "there was none", False),
+        (1, FoundPair(None, "its certificate was damaged"), "its certificate was damaged", False),
+        (1, FoundPair(lives(366), "its key was missing"), "its key was missing", False),
+        (300, FoundPair(lives(366), "its key was missing"), "its key was missing", False),
+        (-1, FoundPair(lives(366), "its key was missing"), "its key was missing", False),
+    ],
+)
+def test_an_issuing_ca(
+    days: float, pair: FoundPair, reason: str | None, *, can_wait: bool | None
+) -> None:
+    # The root lives long enough on both sides for all of these.
+    root = replace(ROOT, facts=replace(lives(3650), not_before=START - timedelta(days=10)))
+
+    found = judged(replace(WHOLE, root=root, issuing=pair), days=days).issuing
+
+    assert (found and found.reason, found and found.can_wait) == (reason, can_wait)
+
+
+@pytest.mark.parametrize(
+    ("days", "pair", "sans", "reason"),
+    [
+        (44.9, LEAF, SANS, None),
+        (45, LEAF, SANS, "past half of its life, 45 days left"),
+        (93, LEAF, SANS, "it had expired 3 days ago"),
+        (1, FoundPair(None), SANS, "there was none"),
+        (
+            1,
+            FoundPair(lives(90, SANS), "its key was another one's"),
+            SANS,
+            "its key was another one's",
+        ),
+        (1, LEAF, ("localhost",), "its names changed (-127.0.0.1)"),
+        (1, LEAF, (*SANS, "10.0.0.5"), "its names changed (+10.0.0.5)"),
+        (1, LEAF, ("localhost", "::1"), "its names changed (+::1 -127.0.0.1)"),
+        (50, LEAF, ("localhost",), "its names changed (-127.0.0.1)"),
+        (93, LEAF, ("localhost",), "it had expired 3 days ago"),
+    ],
+)
+def test_a_leaf(days: float, pair: FoundPair, sans: tuple[str, ...], reason: str | None) -> None:
+    found = judged(replace(WHOLE, leaf=pair), days=days, sans=sans).leaf
+
+    assert (found.reason if found else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("root", "days", "code", "words"),
+    [
+        (ROOT, -1, "SR-PKI-001", ["2030-01-01 00:00:00 UTC", "2029-12-31 00:00:00 UTC"]),
+        (ROOT, 3650, "SR-PKI-002", ["2039-12-30 00:00:00 UTC"]),
+        (ROOT, 4000, "SR-PKI-002", ["2039-12-30 00:00:00 UTC", "2040-12-14 00:00:00 UTC"]),
+        (replace(ROOT, facts=None), 1, "SR-PKI-003", ["gone"]),
+        (replace(ROOT, facts=None, key=False), 1, "SR-PKI-003", ["gone"]),
+        (replace(ROOT, cluster_id="theirs"), 1, "SR-PKI-004", ["theirs", "ours"]),
+    ],
+    ids=["not yet valid", "expired", "long expired", "gone", "gone with its key", "another's"],
+)
+def test_a_root_that_cannot_be_used_stops_the_run(
+    root: FoundRoot, days: float, code: str, words: list[str]
+) -> None:
+    with pytest.raises(FailedError, match=code) as caught:
+        judged(replace(WHOLE, root=root), days=days)
+
+    assert all(word in caught.value.cause for word in words)
+    assert caught.value.fix
+
+
+@given(
+    days=st.floats(-10_000, 10_000),
+    issuing=st.sampled_from([ISSUING, FoundPair(None), FoundPair(lives(9), "bad")]),
+    leaf=st.sampled_from([LEAF, FoundPair(None), FoundPair(lives(9), "bad")]),
+    key=st.booleans(),
+)
+def test_a_root_that_is_there_is_never_to_be_made(
+    days: float, issuing: FoundPair, leaf: FoundPair, *, key: bool
+) -> None:
+    found = Found(replace(ROOT, key=key), issuing, leaf)
+
+    try:
+        verdict = judged(found, days=days)
+    except FailedError:
+        return
+    assert verdict.root is None
