@@ -20,7 +20,7 @@ _UNITS = {
 }
 _FACTORS = {unit.lower(): factor for unit, factor in _UNITS.items()}
 _BINARY = {unit: factor for unit, factor in _UNITS.items() if unit.endswith("iB")}
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?) ?([a-z]{0,3})", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,6})?) ?([a-z]{0,3})", re.IGNORECASE)
 _LARGEST = (1 << 63) - 1
 _WANTED = 'should be a size such as "4GiB", "512MB" or a whole number of bytes'
 

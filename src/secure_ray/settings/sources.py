@@ -113,8 +113,8 @@ def from_dotenv(text: str, name: str) -> tuple[Source, Mapping[str, str]]:
             continue
         if binding.error or binding.key is None or binding.value is None:
             # The parser counts from the end of the binding before, blank lines included.
-            skipped = binding.original.string[: -len(binding.original.string.lstrip()) or None]
-            line = binding.original.line + len(skipped.splitlines())
+            text_before = binding.original.string[: -len(binding.original.string.lstrip()) or None]
+            line = binding.original.line + text_before.count("\n")
             raise syntax_error(name, f"line {line} is not NAME=value")
         variables[binding.key] = binding.value
     _refuse_reserved(variables, name)

@@ -1,0 +1,174 @@
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from secure_ray.policy.ports import BLOCK_SIZE, COMPONENT_NAMES
+from secure_ray.settings.model import Override, PortSettings, Settings
+
+
+def complaint(values: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(values)
+    return str(caught.value)
+
+
+def test_the_defaults_are_the_safe_ones() -> None:
+    settings = Settings()
+    assert settings.network.bind == "local"
+    assert not settings.metrics.enabled
+    assert settings.environment.pass_ == ()
+    assert dict(settings.environment.set) == {}
+    assert settings.ray.allow_flags == ()
+    assert dict(settings.override) == {}
+
+
+def test_the_ports_are_those_of_the_port_plan() -> None:
+    """The names are spelled here because settings stand below policy."""
+    assert tuple(PortSettings.model_fields) == ("base", "workers", *COMPONENT_NAMES)
+
+
+def test_the_last_base_leaves_room_for_its_block() -> None:
+    assert PortSettings(base=65536 - BLOCK_SIZE).base == 65536 - BLOCK_SIZE
+    with pytest.raises(ValidationError):
+        PortSettings(base=65536 - BLOCK_SIZE + 1)
+
+
+def test_fixed_ports_are_those_that_were_given() -> None:
+    ports = PortSettings(base=20480, gcs=6379, workers="30000-30999")
+    assert ports.fixed() == {"gcs": 6379}
+    assert ports.worker_range() == (30000, 30999)
+    assert PortSettings().worker_range() is None
+
+
+@pytest.mark.parametrize("bind", ["local", "127.0.0.1", "localhost"])
+def test_every_name_of_loopback_means_local(bind: str) -> None:
+    assert Settings.model_validate({"network": {"bind": bind}}).network.bind == "local"
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "", "private", "10.0.0.5", "::", "LOCAL", 0, None])
+def test_any_other_bind_is_refused(bind: object) -> None:
+    assert "binds to localhost only" in complaint({"network": {"bind": bind}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "bad"),
+    [
+        ("ports", "gcs", 80),
+        ("ports", "gcs", 65536),
+        ("ports", "gcs", "6379"),
+        ("ports", "workers", "2000"),
+        ("ports", "workers", "3000-2000"),
+        ("ports", "workers", "1-2000"),
+        ("ports", "workers", "²000-3000"),
+        ("limits", "num_cpus", -1),
+        ("limits", "num_cpus", 1.5),
+        ("limits", "num_cpus", True),
+        ("limits", "memory", 0),
+        ("limits", "memory", "lots"),
+        ("limits", "resources", {"a": -1.0}),
+        ("limits", "resources", {"a": float("inf")}),
+        ("limits", "resources", {"a": float("nan")}),
+        ("limits", "resources", {"a": True}),
+        ("limits", "resources", {"CPU": 1}),
+        ("limits", "resources", {"": 1}),
+        ("limits", "resources", {"a\x1b[2J": 1}),
+        ("limits", "memory_usage_threshold", 0.0),
+        ("limits", "memory_usage_threshold", 1.0),
+        ("limits", "spill_limit", 1),
+        ("limits", "resource_isolation", True),
+        ("limits", "system_reserved_cpu", 0.0),
+        ("logging", "level", "INFO"),
+        ("logging", "format", "xml"),
+        ("logging", "rotate_bytes", "1KB"),
+        ("logging", "rotate_count", 0),
+        ("metrics", "enabled", 1),
+        ("metrics", "enabled", "true"),
+        ("environment", "pass", "HOME"),
+        ("environment", "pass", ["*"]),
+        ("environment", "pass", ["A=1"]),
+        ("environment", "set", {"A": 1}),
+        ("environment", "set", {"1A": "x"}),
+        ("environment", "set", {"A": "x\0y"}),
+        ("ray", "allow_flags", ["labels"]),
+        ("ray", "allow_flags", ["--labels=x"]),
+        ("pki", "leaf_days", 0),
+        ("pki", "leaf_days", 366),
+        ("pki", "passphrase_file", "relative"),
+        ("pki", "passphrase_file", "~/key"),
+        ("start", "timeout_seconds", 0),
+        ("start", "order", "fast"),
+        ("advisories", "files", ["osv.json"]),
+        ("limits", "no_such_key", 1),
+        ("environment", "pass_", ["A"]),
+    ],
+)
+def test_a_bad_value_is_refused(section: str, key: str, bad: object) -> None:
+    assert f"{section}.{key}" in complaint({section: {key: bad}})
+
+
+def test_one_port_for_two_components_is_refused() -> None:
+    assert "both gcs and dashboard" in complaint({"ports": {"gcs": 7000, "dashboard": 7000}})
+    assert "both gcs and workers" in complaint({"ports": {"gcs": 7000, "workers": "6000-8000"}})
+
+
+def test_a_leaf_cannot_outlive_its_issuer() -> None:
+    assert "longer than issuing_days" in complaint({"pki": {"issuing_days": 30}})
+
+
+@pytest.mark.parametrize(
+    ("until", "end"),
+    [
+        (date(2027, 1, 31), datetime(2027, 2, 1, tzinfo=timezone.utc)),
+        ("2027-01-31", datetime(2027, 2, 1, tzinfo=timezone.utc)),
+        ("2027-01-31T12:00:00Z", datetime(2027, 1, 31, 12, tzinfo=timezone.utc)),
+        (
+            datetime(2027, 1, 31, 12, tzinfo=timezone(timedelta(hours=2))),
+            datetime(2027, 1, 31, 10, tzinfo=timezone.utc),
+        ),
+    ],
+)
+def test_an_override_ends_at_a_time_in_utc(until: object, end: datetime) -> None:
+    override = Override.model_validate({"until": until, "reason": "x"})
+    assert end == override.until
+    assert override.until.tzinfo is timezone.utc
+
+
+@pytest.mark.parametrize(
+    ("rule", "override"),
+    [
+        ("SR-NET-002", {"until": "2027-01-31"}),
+        ("SR-NET-002", {"reason": "x"}),
+        ("SR-NET-002", {"until": "2027-01-31", "reason": " "}),
+        ("SR-NET-002", {"until": "2027-01-31", "reason": "a\nb"}),
+        ("SR-NET-002", {"until": "2027-01-31T12:00:00", "reason": "x"}),
+        ("SR-NET-002", {"until": "tomorrow", "reason": "x"}),
+        ("SR-NET-002", {"until": 1800000000, "reason": "x"}),
+        ("SR-NET-002", {"until": "2027-01-31", "reason": "x", "by": "me"}),
+        ("SR-NET-002", True),
+        ("*", {"until": "2027-01-31", "reason": "x"}),
+        ("sr-net-002", {"until": "2027-01-31", "reason": "x"}),
+        ("SR-NET-002 ", {"until": "2027-01-31", "reason": "x"}),
+    ],
+)
+def test_half_an_override_is_none(rule: str, override: object) -> None:
+    assert "override" in complaint({"override": {rule: override}})
+
+
+@pytest.mark.parametrize(
+    "rule", ["SR-NET-002", "CVE-2026-12345", "GHSA-ab12-cd34-ef56", "PYSEC-2026-7"]
+)
+def test_rules_and_advisories_can_be_overridden(rule: str) -> None:
+    given = {"override": {rule: {"until": date(2027, 1, 31), "reason": "upgrade is planned"}}}
+    assert list(Settings.model_validate(given).override) == [rule]
+
+
+def test_a_setting_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValidationError):
+        Settings().network.bind = "private"  # type: ignore[assignment]
+
+
+def test_chosen_variables_are_not_in_the_repr() -> None:
+    settings = Settings.model_validate({"environment": {"set": {"TOKEN": "hunter2"}}})
+    assert "hunter2" not in repr(settings)
