@@ -147,5 +147,5 @@ def _greet(connection: socket.socket, host: str, call: Call | None) -> ProbeResu
 
 
 def _words(error: OSError) -> str:
-    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else error.strerror
-    return str(reason or type(error).__name__).replace("_", " ").lower()
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return str(reason or error).replace("_", " ").lower()

@@ -51,5 +51,6 @@ def probe_http(
 
 def _words(error: Exception) -> str:
     # The text of an HTTPException can hold what the server sent.
-    strerror = error.strerror if isinstance(error, OSError) else None
-    return (strerror or type(error).__name__).lower()
+    if isinstance(error, OSError):
+        return str(error.strerror or error).lower()
+    return f"no HTTP ({type(error).__name__})"

@@ -59,7 +59,7 @@ TOKEN = Rule(
     fix="stop the cluster: it runs without RAY_AUTH_MODE=token",
 )
 
-TIMEOUT = 2.0
+TIMEOUT = 5.0
 _UNAUTHENTICATED = 16  # grpc/doc/statuscodes.md
 _THREADS = 8
 # One call of each server that changes nothing when it is answered after all (Ray 2.52.1 to 2.60.0,

@@ -36,7 +36,7 @@ WRONG_TOKEN = Rule(
     fix="stop the cluster: it runs without RAY_AUTH_MODE=token",
 )
 
-TIMEOUT = 2.0
+TIMEOUT = 5.0
 _MISSING, _FORBIDDEN, _SERVER_ERROR = 401, 403, 500
 
 
