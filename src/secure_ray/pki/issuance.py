@@ -65,7 +65,7 @@ class Issuance:
         key = self._root_key_for_new_root()
         made = root_certificate(self.owner, key, now=self.now, life=self.lifetimes.root)
         write_private(self.paths.root_certificate, certificates_to_pem(made))
-        self._account("root CA", renewal)
+        self.changes.append(f"root CA made: {renewal.reason if renewal else ABSENT}")
         return made
 
     def issuing(

@@ -1,0 +1,215 @@
+"""A run may be killed anywhere: the next one finishes, and loses nothing that is whole.
+
+The kill is simulated at every step that changes the disk. After it nothing changes any more, so
+not even the clean-up of a `finally` happens: as after SIGKILL or a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from secure_ray.pki.facts import read_facts
+from secure_ray.pki.keys import key_from_pem
+from secure_ray.pki.store import PkiPaths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.pki.conftest import Node
+
+DAY = timedelta(days=1)
+CHANGES = (
+    (os, "open"),
+    (os, "fsync"),
+    (os, "unlink"),
+    (os, "rmdir"),
+    (Path, "mkdir"),
+    (Path, "replace"),
+    (Path, "symlink_to"),
+    (Path, "unlink"),
+)
+
+
+OPEN = os.open
+
+
+class Killed(BaseException):
+    """Not an `Exception`: nothing may catch it."""
+
+
+@dataclass
+class PowerCut:
+    """Lets `steps` changes of the disk happen and none after."""
+
+    steps: int
+
+    def guard(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            if act is OPEN and not arguments[1] & os.O_CREAT:
+                return act(*arguments, **options)
+            self.steps -= 1
+            if self.steps < 0:
+                raise Killed
+            return act(*arguments, **options)
+
+        return step
+
+
+@contextmanager
+def power_cut_after(steps: int) -> Iterator[None]:
+    cut = PowerCut(steps)
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in CHANGES:
+            patch.setattr(owner, name, cut.guard(getattr(owner, name)))
+        yield
+
+
+def survives(run: Callable[[], object], steps: int) -> bool:
+    """Whether `run` ended before `steps` changes were made."""
+    try:
+        with power_cut_after(steps):
+            run()
+    except Killed:
+        return False
+    return True
+
+
+def in_directory(node: Node, directory: Path) -> Node:
+    """The same node with nothing made yet, elsewhere."""
+    paths = PkiPaths(directory / "state" / "pki", directory / "passphrases" / "default")
+    return replace(node, paths=paths)
+
+
+def whole_root(paths: PkiPaths) -> tuple[bytes, bytes] | None:
+    """Certificate and sealed key of the root; None when it is not whole yet."""
+    if not paths.root_certificate.exists():
+        return None
+    return paths.root_certificate.read_bytes(), paths.root_key.read_bytes()
+
+
+def assert_fits(node: Node) -> None:
+    """Key and certificate in use are of one pair, which chains to the root that is trusted."""
+    files = node.paths.leaf
+    leaf, issuing = x509.load_pem_x509_certificates(files.certificate.read_bytes())
+    [root] = x509.load_pem_x509_certificates(files.authority.read_bytes())
+    leaf.verify_directly_issued_by(issuing)
+    issuing.verify_directly_issued_by(root)
+    assert key_from_pem(files.key.read_bytes()).public_key() == leaf.public_key()
+    assert files.authority.read_bytes() == node.paths.root_certificate.read_bytes()
+
+
+def assert_nothing_is_left_over(node: Node) -> None:
+    expected = {"lock", "root.crt", "root.key", "issuing.crt", "issuing.key", "node"}
+    assert {entry.name for entry in node.paths.directory.iterdir()} == expected
+    assert [entry.name for entry in node.paths.passphrase.parent.iterdir()] == ["default"]
+    generations = sorted(entry.name for entry in node.paths.node.iterdir())
+    assert len(generations) <= 3
+    assert set(generations) >= {"current", str(node.paths.current.readlink())}
+
+
+def nothing(_: Node) -> None:
+    """Before the first run."""
+
+
+def once(node: Node) -> None:
+    node.ensure()
+
+
+def often(node: Node) -> None:
+    """Three generations: the next run has one to remove."""
+    for name in ("a", "b", "c"):
+        node.ensure(sans=("localhost", name))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (nothing, 0 * DAY),
+        (once, 0 * DAY),
+        (once, 45 * DAY),
+        (once, 200 * DAY),
+        (often, 45 * DAY),
+        (often, 366 * DAY),
+    ],
+    ids=["first run", "nothing due", "leaf due", "issuing due", "third leaf", "all expired"],
+)
+def test_killed_at_any_step_the_next_run_finishes(
+    node: Node, tmp_path: Path, before: Callable[[Node], None], after: timedelta
+) -> None:
+    kills = 0
+    while True:
+        fresh = in_directory(node, tmp_path / str(kills))
+        before(fresh)
+        survived = survives(partial(fresh.ensure, after), kills)
+        root = whole_root(fresh.paths)
+        if before is not nothing:
+            assert root is not None
+            assert_fits(fresh)
+
+        result = fresh.ensure(after)
+
+        assert_fits(fresh)
+        assert 0 <= result.leaf.life_used(fresh.birth + after) < 0.5
+        assert root in (None, whole_root(fresh.paths))
+        assert fresh.ensure(after).changes == ()
+        assert_nothing_is_left_over(fresh)
+        if survived:
+            break
+        kills += 1
+    assert kills >= (0 if after == 0 * DAY and before is once else 15)
+
+
+def test_a_root_key_that_was_written_whole_is_kept(node: Node, tmp_path: Path) -> None:
+    """The step after the key and before the certificate: that key becomes the root's."""
+    steps = 0
+    while not node.paths.root_key.exists():
+        steps += 1
+        node = in_directory(node, tmp_path / str(steps))
+        survives(node.ensure, steps)
+    assert not node.paths.root_certificate.exists()
+    sealed, passphrase = node.paths.root_key.read_bytes(), node.paths.passphrase.read_bytes()
+
+    made = node.ensure()
+
+    assert "root CA made: an earlier run was stopped after it had made the key" in made.changes
+    assert (node.paths.root_key.read_bytes(), node.paths.passphrase.read_bytes()) == (
+        sealed,
+        passphrase,
+    )
+    # The kept key is the certificate's: a new issuing CA can be made with it.
+    assert node.ensure(200 * DAY).changes[0].startswith("issuing CA renewed")
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    kills=st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0, 45, 200, 366])), max_size=5)
+)
+def test_killed_again_and_again_the_last_run_finishes(
+    node: Node, tmp_path_factory: pytest.TempPathFactory, kills: list[tuple[int, int]]
+) -> None:
+    node = in_directory(node, tmp_path_factory.mktemp("killed"))
+    root: tuple[bytes, bytes] | None = None
+    for steps, days in sorted(kills, key=lambda kill: kill[1]):
+        survives(partial(node.ensure, days * DAY), steps)
+        assert root in (None, whole_root(node.paths))
+        root = whole_root(node.paths)
+
+    node.ensure(366 * DAY)
+
+    assert_fits(node)
+    assert root in (None, whole_root(node.paths))
+    assert read_facts(node.paths.leaf.certificate).life_used(node.birth + 366 * DAY) < 0.5
+    assert_nothing_is_left_over(node)
