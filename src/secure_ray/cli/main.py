@@ -7,7 +7,7 @@ that `--help` is quick. The exit codes are those of `base.errors`, and 130 for a
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,13 +38,15 @@ COMMAND_MODULES = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, build: Callable[[], typer.Typer] | None = None
+) -> int:
     """Run one command and return its exit code. Never raises, and prints no local variables."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _tolerate_any_text()
     as_json = wants_json(arguments)
     try:
-        code = run_command(build_app(), arguments)
+        code = run_command((build or build_app)(), arguments)
         sys.stdout.flush()
     except SecureRayError as error:
         report(error, as_json=as_json)

@@ -47,6 +47,7 @@ def write_new(path: Path, text: str, *, mode: int) -> None:
         UsageError: something is there already, a link included; it stays as it is.
         FailedError: the file cannot be written; nothing is left of it.
     """
+    content = text.encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, mode)
@@ -57,8 +58,8 @@ def write_new(path: Path, text: str, *, mode: int) -> None:
     except OSError as error:
         raise _failure(path, error) from None
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             os.fchmod(descriptor, mode)
     except OSError as error:
         path.unlink(missing_ok=True)

@@ -121,12 +121,15 @@ def read_trusted(path: Path) -> str:
         _require_trusted(path, path.lstat())
         # Without O_NONBLOCK opening a named pipe would wait for its writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             found = os.fstat(descriptor)
             _require_trusted(path, found)
             if not stat.S_ISREG(found.st_mode):
                 raise _unreadable(path, "it is not a regular file")
-            content = file.read(_MAX_BYTES + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(_MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _unreadable(path, error.strerror or "the system gives no reason") from None
     if len(content) > _MAX_BYTES:
