@@ -16,7 +16,6 @@ _REDIS = (
     ),
     *refuse(
         "RAY_REDIS_PASSWORD",
-        "RAY_REDIS_USERNAME",
         rule="SR-DATA-001",
         unsafe=ANY,
         why="Ray puts it on the command line of its processes, where every user reads it",

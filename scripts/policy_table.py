@@ -1,0 +1,124 @@
+"""Writes docs/policy.md from the tables of the policy; `--check` only says whether it is stale."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secure_ray.policy.knobs import SUPPORTED, Kind, Knob, knobs
+from secure_ray.policy.rules import RULES, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "policy.md"
+
+_INTRODUCTION = """\
+# The policy
+
+<!-- Written by scripts/policy_table.py from src/secure_ray/policy/tables. Do not edit. -->
+
+What secure-ray does with each knob of Ray. `secure-ray explain SR-NET-002` tells more of a rule.
+
+- **refuse**: an unsafe value contradicts a protection; the command is refused, with all refusals
+  at once.
+- **scrub**: not passed on from the caller's environment; refused where it is asked for by name, in
+  the settings file or in a runtime environment.
+- **pin**: secure-ray sets it itself; the same value is fine, another is refused. Where no value is
+  shown it is known at launch only (a path, a port).
+- **allow**: known and harmless.
+
+Values are compared without regard to the case of ASCII letters and otherwise exactly: `tokn`,
+` token` and an empty value are not `token`. An option, an argument or a `_system_config` key that
+is not listed is refused unless `[ray] allow_flags` names it. A `RAY_` variable that is not listed
+is not passed on. A `_system_config` key without a row is judged as the variable `RAY_<key>`.
+
+A rule with an override can be suspended for a time:
+
+```toml
+[override]
+SR-NET-005 = {until = 2027-01-31, reason = "the mirror is behind a proxy until the move"}
+```
+"""
+
+_TITLES = {
+    Kind.FLAG: "Options of `ray start`",
+    Kind.VARIABLE: "Environment variables",
+    Kind.ARGUMENT: "Arguments of `ray.init`",
+    Kind.SYSTEM_CONFIG: "Keys of `_system_config`",
+}
+
+
+def render() -> str:
+    """The whole document."""
+    parts = [_INTRODUCTION]
+    parts += [_knob_section(kind) for kind in Kind]
+    parts.append(_rule_section())
+    return "\n".join(parts)
+
+
+def _knob_section(kind: Kind) -> str:
+    rows = [
+        (
+            f"`{knob.name}`",
+            _action(knob),
+            _unsafe(knob),
+            knob.rule,
+            "all" if knob.versions == SUPPORTED else f"`{knob.versions}`",
+            knob.why,
+            knob.fix,
+        )
+        for knob in knobs(kind)
+    ]
+    head = ("Name", "Action", "Unsafe", "Rule", "Ray", "Why", "Fix")
+    return f"## {_TITLES[kind]}\n\n{_table(head, rows)}"
+
+
+def _rule_section() -> str:
+    rows = [
+        (entry.id, entry.title, entry.severity.value, _yes(entry), entry.why, entry.fix)
+        for entry in sorted(RULES.values(), key=lambda entry: entry.id)
+    ]
+    head = ("Rule", "What", "Severity", "Override", "Why", "Fix")
+    return f"## Rules and error codes\n\n{_table(head, rows)}"
+
+
+def _action(knob: Knob) -> str:
+    return f"pin `{knob.pinned}`" if knob.pinned is not None else knob.action.value
+
+
+def _unsafe(knob: Knob) -> str:
+    return knob.unsafe.describe()
+
+
+def _yes(entry: Rule) -> str:
+    return "yes" if entry.overridable else "no"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [_line(head), _line(tuple("---" for _ in head)), *map(_line, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def main(arguments: list[str], target: Path = TARGET) -> int:
+    """Write or check `target`; 0 when it is as it should be, 1 when stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
+    wanted = render()
+    if not parser.parse_args(arguments).check:
+        target.write_text(wanted, encoding="utf-8")
+        return 0
+    if target.exists() and target.read_text(encoding="utf-8") == wanted:
+        return 0
+    print(f"{target} is stale: run scripts/policy_table.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
