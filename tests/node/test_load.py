@@ -136,6 +136,14 @@ def test_a_link_of_ours_is_followed(home: Path, work: Path) -> None:
     assert num_cpus(load(home, work))[0] == 2
 
 
+def test_what_a_link_of_ours_points_at_is_judged_too(home: Path, work: Path) -> None:
+    target = write(home / "x.toml", "")
+    target.chmod(0o666)
+    (work / "secure-ray.toml").symlink_to(target)
+    with pytest.raises(UsageError, match="others may write"):
+        load(home, work)
+
+
 def test_a_link_to_nothing_is_an_error(home: Path, work: Path) -> None:
     (work / "secure-ray.toml").symlink_to(work / "gone")
     with pytest.raises(UsageError, match="No such file"):
