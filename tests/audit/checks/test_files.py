@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,15 @@ def test_file_open_to_others(target: Target, mode: int) -> None:
     path.touch()
     path.chmod(mode)
     assert _failures(target) == _failed(CONTENT, path)
+
+
+def test_nested_directories_are_walked_once(target: Target) -> None:
+    state = target.private_directories[0]
+    inner = state / "pki"
+    inner.mkdir(mode=0o700)
+    (inner / "leaf.pem").touch(mode=0o644)
+    nested = replace(target, private_directories=(state, inner))
+    assert _failures(nested) == _failed(CONTENT, inner / "leaf.pem")
 
 
 def test_directory_open_to_others_inside(target: Target) -> None:
@@ -121,3 +131,13 @@ def test_abstract_socket(target: Target) -> None:
     with socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind(f"\0secure-ray-{os.getpid()}")
         assert _failures(target) == _failed(SOCKET, f"@secure-ray-{os.getpid()}")
+
+
+def test_relative_name_says_nothing_of_the_place(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative to whose directory? Here it would seem to lie in ours."""
+    monkeypatch.chdir(target.session_parent)
+    with socket.socket(socket.AF_UNIX) as odd:
+        odd.bind("agent")
+        assert _failures(target) == _failed(SOCKET, "agent")

@@ -61,6 +61,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def _run(target: Target) -> Iterator[Finding]:
     for directory in target.private_directories:
         yield _judge_private(DIRECTORY, directory, require_private_directory)
+    for directory in _outermost(target.private_directories):
         yield from _judge_content(directory, leave_out=target.session_parent)
     for path in (target.key, target.token_path):
         yield _judge_private(SECRET_FILE, path, read_private)
@@ -68,6 +69,12 @@ def _run(target: Target) -> Iterator[Finding]:
     closed = (target.session_parent, *target.private_directories)
     for name in unix_sockets_of(target.pids):
         yield _judge_socket(name, closed)
+
+
+def _outermost(directories: tuple[Path, ...]) -> list[Path]:
+    """Those that lie in none of the others."""
+    given = set(directories)
+    return [directory for directory in sorted(given) if given.isdisjoint(directory.parents)]
 
 
 def _judge_private(rule: Rule, path: Path, require: Callable[[Path], object]) -> Finding:
