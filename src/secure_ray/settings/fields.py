@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Literal, Union
 
-from pydantic import BaseModel
-
 from secure_ray.settings.model import Settings
 
 Path = tuple[str, ...]
@@ -23,9 +21,8 @@ def field_types() -> Mapping[Path, object]:
     types: dict[Path, object] = {}
     for section, field in Settings.model_fields.items():
         types[(section,)] = field.annotation
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            for name, inner in field.annotation.model_fields.items():
-                types[section, inner.alias or name] = inner.annotation
+        for name, inner in getattr(field.annotation, "model_fields", {}).items():
+            types[section, inner.alias or name] = inner.annotation
     return types
 
 
