@@ -233,6 +233,7 @@ def test_our_own_path_coming_back_is_not_refused(judge: Judge) -> None:
         (ARGUMENT, "_redis_password", "hunter2"),
         (VARIABLE, "RAY_AUTH_TOKEN", "hunter2"),
         (VARIABLE, "RAY_REDIS_ADDRESS", "redis://:hunter2@store"),
+        (VARIABLE, "RAY_REDIS_ADDRESS", "ray:hunter2@store:6379"),
         (VARIABLE, "RAY_DASHBOARD_AGGREGATOR_AGENT_EVENTS_EXPORT_ADDR", "http://u:hunter2@x"),
         (VARIABLE, "HTTPS_PROXY", "http://u:hunter2@x"),
         (ARGUMENT, "runtime_env", {"env_vars": {"RAY_AUTH_TOKEN": "hunter2"}}),

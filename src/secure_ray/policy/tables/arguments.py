@@ -173,6 +173,12 @@ ARGUMENTS = (
         "without cgroup v2 Ray half-starts with it, so it is checked before",
         "set `[limits] resource_isolation`",
     ),
+    _refuse(
+        "_cgroup_path",
+        "SR-RAY-002",
+        "without cgroup v2 Ray half-starts with it, so it is checked before",
+        "set `[limits] resource_isolation`",
+    ),
     # What the plan of secure-ray takes over, and what is harmless.
     _allow("num_cpus", "checked against the host"),
     _allow("num_gpus", "checked against the host"),
