@@ -145,7 +145,7 @@ class Supervisor:
         if failure is None:
             await self._enter(Phase.STOPPING, "asked to stop")
         for line in await stop_ray(ray, self._plan.cluster_id, os.getpid()):
-            self._log.warning("left behind and stopped: %s", line)
+            self._log.info("ended after ray start: %s", line)
         if failure is not None:
             await self._enter(Phase.FAILED, failure.cause)
             raise failure

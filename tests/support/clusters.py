@@ -1,0 +1,133 @@
+"""Real clusters for tests: started through the command line, in a home of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PROGRAM = Path(sys.executable).with_name("secure-ray")
+_TIMEOUT = 180
+# What a caller needs and what coverage or a package manager put there; nothing that steers Ray.
+_PASSED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """An environment as a user would have it, without anything of this test run."""
+    return {name: os.environ[name] for name in _PASSED if name in os.environ} | more
+
+
+@dataclass
+class Machine:
+    """One user's secure-ray on this machine: a home directory, and the command line in it.
+
+    Attributes:
+        home: SECURE_RAY_HOME and HOME are below it.
+        prefix: Put before each command, for example to run it as another user.
+        variables: Further variables of every command.
+    """
+
+    home: Path
+    prefix: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        return (
+            plain_environment(HOME=str(self.home), SECURE_RAY_HOME=str(self.state))
+            | self.variables
+            | dict(more or {})
+        )
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        return [*self.prefix, sys.executable, str(PROGRAM), *arguments]
+
+    def run(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`secure-ray ARGUMENTS`, to its end."""
+        return subprocess.run(
+            self.command(arguments),
+            env=self.environment(environment),
+            cwd=cwd or self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """`secure-ray ARGUMENTS`, running."""
+        return subprocess.Popen(
+            self.command(arguments),
+            env=self.environment(),
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def up(self, *arguments: str) -> dict[str, Any]:
+        """`up --head --json`; fails the test with its messages when it does not work."""
+        result = self.run("up", "--head", "--json", *arguments)
+        assert result.returncode == 0, result.stderr
+        facts: dict[str, Any] = json.loads(result.stdout)
+        return facts
+
+    def status(self, *arguments: str) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(self.run("status", "--json", *arguments).stdout)
+        return facts
+
+    def driver(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A Python program under `secure-ray run`."""
+        return self.run("run", *arguments, "--", sys.executable, "-c", script)
+
+    def cluster_directory(self, name: str = "default") -> Path:
+        return self.state / "clusters" / name
+
+    def record(self, name: str = "default") -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.cluster_directory(name) / "instance.json").read_text())
+        return record
+
+    def identity(self, name: str = "default") -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.cluster_directory(name) / "cluster.json").read_text())
+        return record
+
+    def processes(self, name: str = "default") -> list[psutil.Process]:
+        """The cluster's processes, by the mark in their environment."""
+        mark = self.identity(name)["id"]
+        return [process for process in psutil.process_iter() if _variable(process) == mark]
+
+    def clean(self) -> None:
+        """Stop every cluster of this home and remove what they left outside of it."""
+        clusters = self.state / "clusters"
+        for directory in clusters.iterdir() if clusters.is_dir() else ():
+            if (directory / "cluster.json").is_file():
+                run = json.loads((directory / "cluster.json").read_text())["run"]
+                self.run("down", "--cluster", directory.name)
+                for process in self.processes(directory.name):
+                    process.kill()
+                shutil.rmtree(run, ignore_errors=True)
+
+
+def _variable(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("SECURE_RAY_INSTANCE")
+    except (psutil.Error, OSError):
+        return None
