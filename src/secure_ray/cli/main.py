@@ -17,6 +17,7 @@ import typer
 from typer.main import get_command
 
 from secure_ray.base.errors import SecureRayError, UsageError
+from secure_ray.cli.coercion import spare_pydantic
 from secure_ray.cli.output import emit, report, say
 
 PROGRAM = "secure-ray"
@@ -88,6 +89,7 @@ def run_command(app: typer.Typer, arguments: Sequence[str]) -> int:
         SecureRayError: the command line is wrong, or the command failed.
     """
     command = get_command(app)
+    spare_pydantic(command)
     try:
         with command.make_context(PROGRAM, list(arguments)) as context:
             code = command.invoke(context)
