@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from secure_ray.base.errors import FailedError, UsageError
-from secure_ray.base.files import lock, write_private
+from secure_ray.base.files import lock, make_private_directory, write_private
 from secure_ray.base.secrets import Secret
 from secure_ray.pki import credentials
 from secure_ray.pki.credentials import (
@@ -81,6 +81,24 @@ class TestFirstRun:
             key_from_pem(sealed)
         assert key_from_pem(sealed, Secret(born.paths.passphrase.read_text())).key_size == 384
         assert len(bytes.fromhex(born.paths.passphrase.read_text())) == 32
+
+    def test_a_passphrase_that_is_there_is_used_and_not_replaced(self, node: Node) -> None:
+        """It may open a root key that is elsewhere."""
+        make_private_directory(node.paths.passphrase.parent)
+        write_private(node.paths.passphrase, b"kept for another key\n")
+
+        node.ensure()
+
+        assert node.paths.passphrase.read_bytes() == b"kept for another key\n"
+        key_from_pem(node.paths.root_key.read_bytes(), Secret("kept for another key"))
+
+    def test_an_empty_passphrase_seals_nothing(self, node: Node) -> None:
+        make_private_directory(node.paths.passphrase.parent)
+        write_private(node.paths.passphrase, b"\n")
+
+        with pytest.raises(FailedError, match=r"SR-PKI-007.*is empty"):
+            node.ensure()
+        assert not node.paths.root_key.exists()
 
     def test_what_ray_is_given_holds_the_chain_but_the_root_and_trusts_the_root_only(
         self, born: Node
@@ -186,6 +204,13 @@ class TestLaterRuns:
         assert LeafFiles.within(before).key.exists()
         assert born.paths.current.resolve() != before
 
+    def test_leaves_older_than_that_are_removed_at_once(self, born: Node) -> None:
+        for name in ("a", "b", "c"):
+            born.ensure(sans=("localhost", name))
+
+        generations = {entry.name for entry in born.paths.node.iterdir()}
+        assert generations == {"g0003", "g0004", "current"}
+
 
 def cut(path: Path) -> None:
     write_private(path, path.read_bytes()[:-40])
@@ -265,6 +290,18 @@ class TestFilesOfAnotherCluster:
 
         assert mended.changes == ("leaf renewed: it was not issued by the issuing CA here",)
         assert_usable(mended.files, at=born.birth)
+
+    def test_a_leaf_of_another_issuing_ca_with_ours_behind_it_is_made_again(
+        self, born: Node, other: Node
+    ) -> None:
+        ours, theirs = born.paths.leaf, other.paths.leaf
+        end = b"-----END CERTIFICATE-----\n"
+        forged = theirs.certificate.read_bytes().split(end)[0] + end
+        write_private(ours.certificate, forged + born.paths.issuing_certificate.read_bytes())
+        write_private(ours.key, theirs.key.read_bytes())
+
+        assert changed(born.ensure()) == ["leaf"]
+        assert_usable(born.paths.leaf, at=born.birth)
 
     def test_a_leaf_that_trusts_another_root_is_made_again(self, born: Node, other: Node) -> None:
         self.copy(other, born, "node/current/ca.crt")

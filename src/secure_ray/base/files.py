@@ -157,7 +157,13 @@ def replace_link(link: Path, target: str) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory of ours and all in it; links inside are removed, not followed."""
+    """Remove a directory of ours and all in it; links inside are removed, not followed.
+
+    Raises:
+        FailedError: `path` is a link, or something in it cannot be removed.
+    """
+    if path.is_symlink():
+        raise _not_what_it_should_be(path, "a directory", "a symbolic link")
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
@@ -266,11 +272,7 @@ def _require_ours(path: Path, found: os.stat_result, is_kind: object, kind: str)
     assert callable(is_kind)  # noqa: S101  # stat.S_ISDIR or stat.S_ISREG
     if not is_kind(found.st_mode):
         what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "something else"
-        raise FailedError(
-            "SR-FILE-001",
-            f"{path} should be {kind} but is {what}",
-            fix=f"find out who made it (ls -ld {path}), then remove it",
-        )
+        raise _not_what_it_should_be(path, kind, what)
     if found.st_uid != os.geteuid():
         raise FailedError(
             "SR-FILE-002",
@@ -285,6 +287,14 @@ def _require_ours(path: Path, found: os.stat_result, is_kind: object, kind: str)
         )
 
 
+def _not_what_it_should_be(path: Path, kind: str, what: str) -> FailedError:
+    return FailedError(
+        "SR-FILE-001",
+        f"{path} should be {kind} but is {what}",
+        fix=f"find out who made it (ls -ld {path}), then remove it",
+    )
+
+
 def _os_failure(verb: str, path: Path, error: OSError) -> SecureRayError:
     fixes = {
         errno.ENOSPC: ("SR-FILE-006", f"free some space on the file system of {path}"),
@@ -295,4 +305,4 @@ def _os_failure(verb: str, path: Path, error: OSError) -> SecureRayError:
         errno.ELOOP: ("SR-FILE-001", f"find out who made the link {path}, then remove it"),
     }
     code, fix = fixes.get(error.errno or 0, ("SR-FILE-004", f"look at {path.parent}"))
-    return FailedError(code, f"cannot {verb} {path}: {error.strerror or error}", fix=fix)
+    return FailedError(code, f"cannot {verb} {path}: {error.strerror}", fix=fix)

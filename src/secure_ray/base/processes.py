@@ -7,6 +7,7 @@ found by a variable that its first parent put into its environment and that its 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,15 +58,26 @@ class ProcessIdentity:
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
-    """Processes of this user whose environment holds `name=value`, this process left out."""
+    """Processes of this user whose environment holds `name=value`, this process left out.
+
+    One that overwrote its environment with its title (`setproctitle`) is not found.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(name) == value:
+            if process.pid != os.getpid() and _has_variable(process, name, value):
                 found.append(process)
         except (psutil.Error, OSError):
             continue  # gone, or of another user
     return found
+
+
+def _has_variable(process: psutil.Process, name: str, value: str) -> bool:
+    if sys.platform != "linux":
+        return bool(process.environ().get(name) == value)
+    # psutil stops at the first empty entry, and a process title may have left some in front.
+    raw = Path(f"/proc/{process.pid}/environ").read_bytes()
+    return f"{name}={value}".encode() in raw.split(b"\0")
 
 
 def descendants(pid: int) -> list[psutil.Process]:
