@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from support.clusters import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _NO_SKIP = "SECURE_RAY_TEST_NO_SKIP"
 
@@ -50,11 +50,14 @@ def running() -> Iterator[Machine]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,  # noqa: ARG001  # pytest's signature
+    call: pytest.CallInfo[None],  # noqa: ARG001
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where CI installs every tool, a skipped test is a failed one."""
-    outcome = yield
-    report = outcome.get_result()
+    report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(_NO_SKIP):
         report.outcome = "failed"
         report.longrepr = f"skipped, which {_NO_SKIP} forbids: {report.longrepr}"
+    return report

@@ -58,9 +58,7 @@ def test_two_clusters_share_nothing_and_down_stops_only_its_own(machine: Machine
 
     ports = [{entry["port"] for entry in facts["ports"]} for facts in (first, second)]
     assert not ports[0] & ports[1]
-    tokens = {
-        (machine.cluster_directory(name) / "token").read_bytes() for name in ("one", "two")
-    }
+    tokens = {(machine.cluster_directory(name) / "token").read_bytes() for name in ("one", "two")}
     assert len(tokens) == 2
 
     assert machine.run("down", "--cluster", "one").returncode == 0

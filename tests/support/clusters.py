@@ -102,11 +102,15 @@ class Machine:
         return self.state / "clusters" / name
 
     def record(self, name: str = "default") -> dict[str, Any]:
-        record: dict[str, Any] = json.loads((self.cluster_directory(name) / "instance.json").read_text())
+        record: dict[str, Any] = json.loads(
+            (self.cluster_directory(name) / "instance.json").read_text()
+        )
         return record
 
     def identity(self, name: str = "default") -> dict[str, Any]:
-        record: dict[str, Any] = json.loads((self.cluster_directory(name) / "cluster.json").read_text())
+        record: dict[str, Any] = json.loads(
+            (self.cluster_directory(name) / "cluster.json").read_text()
+        )
         return record
 
     def processes(self, name: str = "default") -> list[psutil.Process]:

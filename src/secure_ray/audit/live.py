@@ -48,6 +48,6 @@ def _target(instance: Instance, probe: Path, clock: Clock) -> Target:
         foreign_certificate=foreign_certificate,
         foreign_key=foreign_key,
         token_path=plan.paths.token,
-        private_directories=(plan.paths.home, plan.paths.directory, plan.paths.pki),
+        private_directories=(plan.paths.directory, plan.paths.passphrase.parent),
         session_parent=plan.run.directory,
     )

@@ -6,6 +6,7 @@ Nothing is written here. All refusals are collected and raised at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, Refusal, RefusedError
@@ -14,7 +15,7 @@ from secure_ray.node.host import read_host, read_versions
 from secure_ray.node.load import load_settings
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.limits import Limits, decide_limits
-from secure_ray.policy.ray_flags import parse_ray_flags
+from secure_ray.policy.ray_flags import parse_ray_flags, render_ray_flags
 from secure_ray.policy.review import Request, Verdict, review
 from secure_ray.policy.versions import judge_ray
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from secure_ray.settings.model import Settings
+
+_SET = "setting environment.set"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Decision:
     """What will be done.
 
     Attributes:
+        ray_options: Further `ray start` options that policy lets through.
+        variables: Variables of `[environment] set` that policy lets through.
         notices: What a person should know: what was not passed on, which override is active.
     """
 
@@ -55,6 +60,7 @@ class Decision:
     limits: Limits
     versions: dict[str, str]
     ray_options: tuple[str, ...]
+    variables: dict[str, str]
     notices: tuple[str, ...]
 
 
@@ -71,7 +77,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
     versions = read_versions()
     if "ray" not in versions:
         raise FailedError(
-            "SR-VER-001",
+            "SR-VER-010",
             "Ray is not installed for this Python",
             fix="pip install 'ray[default]'",
         )
@@ -79,7 +85,9 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         (
             *parse_ray_flags(wish.ray_options),
             *wish.arguments,
-            *_variables(settings.environment.set, "setting environment.set", explicit=True),
+            *_variables(settings.environment.set, _SET, explicit=True),
+            *_held_back(settings, environ),
+            _log_level(settings),
             *_variables(loaded.dotenv, "file .env", explicit=False),
             *_variables(environ, "environment", explicit=False),
         ),
@@ -101,7 +109,12 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         settings=settings,
         limits=limits,
         versions=versions,
-        ray_options=wish.ray_options,
+        ray_options=render_ray_flags(
+            request for request in verdict.passed if request.kind is Kind.FLAG
+        ),
+        variables={
+            request.name: str(request.value) for request in verdict.passed if request.source == _SET
+        },
         notices=_notices(verdict, settings),
     )
 
@@ -111,6 +124,21 @@ def _variables(variables: Mapping[str, str], source: str, *, explicit: bool) -> 
         Request(Kind.VARIABLE, name, value, source, explicit=explicit)
         for name, value in sorted(variables.items())
     )
+
+
+def _held_back(settings: Settings, environ: Mapping[str, str]) -> tuple[Request, ...]:
+    """Variables that `[environment] pass` names, as wishes: policy may refuse them."""
+    wanted = {
+        name: value
+        for name, value in environ.items()
+        if any(fnmatchcase(name, pattern) for pattern in settings.environment.pass_)
+    }
+    return _variables(wanted, "setting environment.pass", explicit=True)
+
+
+def _log_level(settings: Settings) -> Request:
+    level = settings.logging.level
+    return Request(Kind.VARIABLE, "RAY_BACKEND_LOG_LEVEL", level, "setting logging.level")
 
 
 def _not_overridden(

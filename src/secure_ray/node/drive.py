@@ -41,6 +41,7 @@ def prepare_driver(
             for name, value in sorted(caller.items())
         ),
         ray_version=instance.plan.versions.get("ray", "0"),
+        allow_flags=frozenset(loaded.resolved.settings.ray.allow_flags),
         overrides=loaded.resolved.settings.override,
         now=utc_now(),
     )

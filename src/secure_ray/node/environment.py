@@ -56,30 +56,44 @@ def identity_environment(certificates: Path, token: Path) -> dict[str, str]:
 def ray_environment(
     caller: Mapping[str, str],
     settings: Settings,
+    variables: Mapping[str, str],
     paths: ClusterPaths,
     run: RunPaths,
     ports: PortPlan,
     *,
     cluster_id: str,
 ) -> dict[str, str]:
-    """The environment of Ray's processes and of every job that they start."""
+    """The environment of Ray's processes and of every job that they start.
+
+    Args:
+        caller: Where a few harmless variables are taken from.
+        settings: Limits, logs, metrics, and which further variables of the caller to take.
+        variables: What `[environment] set` adds, as far as policy lets it through.
+        paths: The cluster's files.
+        run: The short directory.
+        ports: The port plan.
+        cluster_id: The mark of the cluster's processes.
+    """
     environment = {"PATH": f"{os.path.dirname(sys.executable)}:{_SYSTEM_PATH}"}  # noqa: PTH120
     environment |= select_passed(caller, tuple(settings.environment.pass_))
-    environment |= dict(settings.environment.set)
     environment |= identity_environment(paths.pki / "node" / "current", paths.token)
     environment |= _limit_variables(settings)
     environment |= _log_variables(settings)
     environment |= _metric_variables(settings, ports)
-    return environment | {
+    environment |= {
         "TMPDIR": str(run.temporary),
         "RAY_START_HOOK": "secure_ray.node.start_hook.apply",
         START_VARIABLE: settings.start.order,
         # A drain before stopping would only wait for detached actors that the stop ends anyway
         # (Ray 2.60.0, _private/node.py `_drain_node_before_shutdown`).
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        INSTANCE_VARIABLE: cluster_id,
+    }
+    # After what secure-ray sets: policy let these through, some of them by an override.
+    environment |= variables
+    return environment | {
         CLUSTER_VARIABLE: paths.name,
         HOME_VARIABLE: str(paths.home),
+        INSTANCE_VARIABLE: cluster_id,
     }
 
 

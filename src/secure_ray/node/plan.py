@@ -94,6 +94,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
     versions: Mapping[str, str],
     caller: Mapping[str, str],
     cluster_id: str,
+    variables: Mapping[str, str],
     ray_options: Sequence[str] = (),
     working_directory: Path | None = None,
     ephemeral: bool = False,
@@ -109,11 +110,14 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         versions: Installed versions by package, for the record.
         caller: The caller's environment, from which a few harmless variables are taken.
         cluster_id: The cluster's mark.
+        variables: Further variables of Ray's environment, already allowed by policy.
         ray_options: Further `ray start` options, already allowed by policy.
         working_directory: Where Ray runs; the run directory's tmp when None.
         ephemeral: Whether the cluster ends with the program that started it.
     """
-    environment = ray_environment(caller, settings, paths, run, ports, cluster_id=cluster_id)
+    environment = ray_environment(
+        caller, settings, variables, paths, run, ports, cluster_id=cluster_id
+    )
     return LaunchPlan(
         cluster_id=cluster_id,
         paths=paths,

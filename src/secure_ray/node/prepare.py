@@ -80,6 +80,7 @@ def prepare(
         versions=decision.versions,
         caller=caller,
         cluster_id=cluster.id,
+        variables=decision.variables,
         ray_options=decision.ray_options,
         working_directory=working_directory,
         ephemeral=ephemeral,
@@ -102,6 +103,7 @@ def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str
         versions=decision.versions,
         caller=caller,
         cluster_id=cluster.id,
+        variables=decision.variables,
         ray_options=decision.ray_options,
     )
 

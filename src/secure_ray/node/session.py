@@ -187,6 +187,7 @@ def _refuse_unsafe(arguments: Mapping[str, Any], config: str | os.PathLike[str] 
     verdict = review(
         _requests(arguments),
         ray_version=read_versions().get("ray", "0"),
+        allow_flags=frozenset(loaded.resolved.settings.ray.allow_flags),
         overrides=loaded.resolved.settings.override,
         now=utc_now(),
     )
