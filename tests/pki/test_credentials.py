@@ -32,7 +32,7 @@ from secure_ray.pki.profiles import new_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.pki.conftest import Node
+    from pki.conftest import Node
 
 DAY = timedelta(days=1)
 NOW = datetime(2030, 1, 1, tzinfo=timezone.utc)

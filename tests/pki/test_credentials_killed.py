@@ -26,7 +26,7 @@ from secure_ray.pki.store import PkiPaths
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.pki.conftest import Node
+    from pki.conftest import Node
 
 DAY = timedelta(days=1)
 CHANGES = (

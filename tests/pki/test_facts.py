@@ -18,7 +18,7 @@ from secure_ray.pki.facts import CertificateFacts, read_facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pki.conftest import Node
+    from pki.conftest import Node
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 FACTS = CertificateFacts("CN=a", "CN=b", "1f", START, START + timedelta(days=100), "00", ())

@@ -18,7 +18,7 @@ from secure_ray.pki.credentials import LeafFiles, make_ephemeral_credentials, ma
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pki.conftest import Node
+    from pki.conftest import Node
 
 grpc = pytest.importorskip("grpc")
 
