@@ -177,7 +177,7 @@ def test_a_leaf_cannot_issue(current: Node, tmp_path: Path) -> None:
 
 
 class TestGrpc:
-    """The library that Ray speaks with, set up as Ray sets it up (ray/_private/tls_utils.py)."""
+    """The library that Ray speaks with, set up as Ray sets it up (2.60.0, ray/_common/tls_utils.py)."""
 
     @staticmethod
     def call(server: LeafFiles, client: LeafFiles, *, shows: bool = True) -> bytes:
