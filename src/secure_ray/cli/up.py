@@ -152,7 +152,7 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
         prepared = prepare(decision, paths, caller=os.environ, now=utc_now())
         for change in prepared.changes:
             say(change)
-        for notice in decision.notices:
+        for notice in (*decision.notices, *prepared.warnings):
             warn(notice)
         if block:
             become_supervisor(prepared)

@@ -38,7 +38,7 @@ def identity_environment(certificates: Path, token: Path) -> dict[str, str]:
 
     `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` makes Ray take 127.0.0.1 as the node's address on Linux
     too, and with it every listener binds loopback (Ray 2.60.0, `_private/services.py`
-    `get_node_ip_address`). `RAY_TLS_*` is always mutual TLS (`_private/tls_utils.py`).
+    `get_node_ip_address`). `RAY_TLS_*` is always mutual TLS (`_common/tls_utils.py`).
     """
     return {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

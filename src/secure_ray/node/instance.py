@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import lock_is_free, read_private, write_private
+from secure_ray.base.plain import from_plain_json, plain_json
 from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node.plan import LaunchPlan
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
     from secure_ray.node.paths import ClusterPaths
 
 
@@ -58,15 +57,9 @@ class Instance:
     certificate_expires: str
 
 
-def _adapter() -> TypeAdapter[Instance]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Instance)
-
-
 def write_instance(instance: Instance) -> None:
     """Record `instance` in its cluster's directory."""
-    write_private(instance.plan.paths.instance, _adapter().dump_json(instance, indent=2) + b"\n")
+    write_private(instance.plan.paths.instance, plain_json(instance).encode())
 
 
 def read_instance(paths: ClusterPaths) -> Instance | None:
@@ -79,7 +72,7 @@ def read_instance(paths: ClusterPaths) -> Instance | None:
         return None
     text = read_private(paths.instance)
     try:
-        return _adapter().validate_json(text)
+        return from_plain_json(text, Instance)
     except ValueError:
         return None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_ray.base.plain import from_plain_json, plain_json
 from secure_ray.node.environment import ray_environment
 from secure_ray.node.paths import ClusterPaths, RunPaths
 from secure_ray.policy.limits import Limits
@@ -15,8 +16,6 @@ from secure_ray.policy.ports import PortPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from pydantic import TypeAdapter
 
     from secure_ray.settings.model import Settings
 
@@ -66,7 +65,7 @@ class LaunchPlan:
 
     def to_json(self) -> str:
         """The plan as JSON; `from_json` reads it back."""
-        return _adapter().dump_json(self).decode()
+        return plain_json(self)
 
     @staticmethod
     def from_json(text: str) -> LaunchPlan:
@@ -75,13 +74,7 @@ class LaunchPlan:
         Raises:
             ValueError: the text is not a plan of this version.
         """
-        return _adapter().validate_json(text)
-
-
-def _adapter() -> TypeAdapter[LaunchPlan]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(LaunchPlan)
+        return from_plain_json(text, LaunchPlan)
 
 
 def build_plan(  # noqa: PLR0913  # the plan is where everything meets

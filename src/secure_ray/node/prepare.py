@@ -36,12 +36,14 @@ class Prepared:
         plan: What to start.
         reservation: Holds the block of ports until it is closed.
         changes: What was made or renewed on the way, for a person.
+        warnings: What was not done and should be, for a person.
         certificate_expires: When the leaf expires, ISO 8601.
     """
 
     plan: LaunchPlan
     reservation: socket.socket
     changes: tuple[str, ...]
+    warnings: tuple[str, ...]
     certificate_expires: str
 
 
@@ -62,7 +64,7 @@ def prepare(
     settings = decision.settings
     cluster = ensure_cluster(paths)
     _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
-    _remove_old_sessions(cluster.run_paths)
+    _forget_old_sessions(cluster.run_paths)
     credentials = _credentials(paths, cluster, settings, now, ephemeral=ephemeral)
     changes = [*credentials.changes]
     from secure_ray.pki.token import ensure_token
@@ -86,7 +88,7 @@ def prepare(
         ephemeral=ephemeral,
     )
     expires = credentials.leaf.not_after.isoformat(timespec="seconds")
-    return Prepared(plan, reservation, tuple(changes), expires)
+    return Prepared(plan, reservation, tuple(changes), credentials.warnings, expires)
 
 
 def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str]) -> LaunchPlan:
@@ -153,12 +155,16 @@ def _require_space(paths: ClusterPaths, run: RunPaths, least: int) -> None:
 _SESSIONS_KEPT = 3
 
 
-def _remove_old_sessions(run: RunPaths) -> None:
+def _forget_old_sessions(run: RunPaths) -> None:
     """Keep the logs of the last starts; Ray itself never removes a session."""
     from secure_ray.base.files import remove_tree
 
     sessions = sorted(
         entry for entry in run.ray.glob("session_2*") if entry.is_dir() and not entry.is_symlink()
     )
-    for session in sessions[: -_SESSIONS_KEPT or None]:
+    for session in sessions[:-_SESSIONS_KEPT]:
         remove_tree(session)
+    # Names the last head's address. Ray refuses to start at the same one again when it also finds
+    # that address on the command line of any process, of whatever namespace (Ray 2.60.0,
+    # scripts/scripts.py, _private/services.py `find_gcs_addresses`).
+    (run.ray / "ray_current_cluster").unlink(missing_ok=True)
