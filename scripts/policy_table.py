@@ -1,4 +1,4 @@
-"""Writes docs/policy.md from the tables of the policy; `--check` only says whether it is stale."""
+"""Writes docs/policy.md and docs/errors.md from the policy; `--check` says whether one is stale."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.policy.knobs import SUPPORTED, Kind, Knob, knobs
-from secure_ray.policy.rules import RULES, Rule
+from secure_ray.policy.rules import RULES, Rule, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +43,30 @@ SR-NET-005 = {until = 2027-01-31, reason = "the mirror is behind a proxy until t
 ```
 """
 
+_ERRORS_INTRODUCTION = """\
+# Errors and findings
+
+<!-- Written by scripts/policy_table.py from src/secure_ray/policy/rules*.py. Do not edit. -->
+
+Each message of secure-ray begins with a code. Here is what it means and what to do;
+`secure-ray explain SR-STATE-004` says the same in a terminal. What the policy refuses stands in
+[policy.md](policy.md).
+"""
+
+_AREAS = {
+    "AUDIT": "What the proof after a start and `secure-ray audit` find",
+    "PROBE": "Why the proof could not look",
+    "STATE": "The cluster and its supervisor",
+    "RAY": "Ray itself",
+    "VER": "Versions and advisories",
+    "NET": "Ports",
+    "PKI": "Keys, certificates, token",
+    "FILE": "Files",
+    "CFG": "Settings",
+    "CLI": "The command line",
+    "DEPLOY": "Files for other systems",
+}
+
 _TITLES = {
     Kind.FLAG: "Options of `ray start`",
     Kind.VARIABLE: "Environment variables",
@@ -51,12 +75,17 @@ _TITLES = {
 }
 
 
-def render() -> str:
-    """The whole document."""
+def render_policy() -> str:
+    """docs/policy.md."""
     parts = [_INTRODUCTION]
     parts += [_knob_section(kind) for kind in Kind]
     parts.append(_rule_section())
     return "\n".join(parts)
+
+
+def render_errors() -> str:
+    """docs/errors.md."""
+    return "\n".join([_ERRORS_INTRODUCTION, *map(_area_section, _AREAS)])
 
 
 def _knob_section(kind: Kind) -> str:
@@ -79,10 +108,25 @@ def _knob_section(kind: Kind) -> str:
 def _rule_section() -> str:
     rows = [
         (entry.id, entry.title, entry.severity.value, _yes(entry), entry.why, entry.fix)
-        for entry in sorted(RULES.values(), key=lambda entry: entry.id)
+        for entry in RULES.values()
+        if not _is_error(entry)
     ]
     head = ("Rule", "What", "Severity", "Override", "Why", "Fix")
-    return f"## Rules and error codes\n\n{_table(head, rows)}"
+    return f"## Rules\n\n{_table(head, rows)}"
+
+
+def _area_section(area: str) -> str:
+    rows = [
+        (entry.id, entry.title, entry.severity.value, entry.why, entry.fix)
+        for entry in RULES.values()
+        if entry.area == area and _is_error(entry)
+    ]
+    head = ("Code", "What", "Severity", "Why", "Fix")
+    return f"## {_AREAS[area]}\n\n{_table(head, rows)}"
+
+
+def _is_error(entry: Rule) -> bool:
+    return entry.severity is Severity.ERROR or entry.area == "AUDIT"
 
 
 def _action(knob: Knob) -> str:
@@ -106,18 +150,23 @@ def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+PAGES = {"policy.md": render_policy, "errors.md": render_errors}
+
+
 def main(arguments: list[str], target: Path = TARGET) -> int:
-    """Write or check `target`; 0 when it is as it should be, 1 when stale."""
+    """Write or check `target` and what belongs beside it; 1 when something is stale, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
-    wanted = render()
-    if not parser.parse_args(arguments).check:
-        target.write_text(wanted, encoding="utf-8")
-        return 0
-    if target.exists() and target.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"{target} is stale: run scripts/policy_table.py", file=sys.stderr)
-    return 1
+    check = parser.parse_args(arguments).check
+    stale = False
+    for name, page in PAGES.items():
+        path, wanted = target.with_name(name), page()
+        if not check:
+            path.write_text(wanted, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != wanted:
+            print(f"{path} is stale: run scripts/policy_table.py", file=sys.stderr)
+            stale = True
+    return int(stale)
 
 
 if __name__ == "__main__":

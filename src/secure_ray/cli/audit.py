@@ -46,9 +46,10 @@ def audit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Prove on the live cluster that every socket, file and process is as promised.
+    """Prove the promises on the live cluster.
 
-    Exit code 0 when nothing is off, 1 for findings, 6 when a check could not run.
+    Every socket, file and process is compared with the plan, and every door is knocked on with
+    no, wrong and right credentials. Exit code 0 when nothing is off, 1 for findings, 6 when a check could not run.
     """
     from secure_ray.node.paths import cluster_paths
 

@@ -19,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def down(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
-    """Stop this cluster's processes, and nobody else's; also after a crash."""
+    """Stop this cluster, and nothing else.
+
+    Also after a crash: what a killed supervisor left behind is found, named and stopped.
+    """
     from secure_ray.cli.output import emit_json, say, warn
     from secure_ray.cli.progress import progress
     from secure_ray.node.bring_down import bring_down

@@ -22,7 +22,10 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a stopped cluster's state: keys, certificates, token, logs."""
+    """Remove a stopped cluster's keys, token and logs.
+
+    The next start makes new ones.
+    """
     from secure_ray.base.errors import FailedError
     from secure_ray.cli.output import emit_json, say
     from secure_ray.node.bring_down import clean_up, reset

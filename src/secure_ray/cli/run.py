@@ -20,9 +20,9 @@ def run(
         str | None, typer.Option(help="Which cluster, when you run several.", metavar="NAME")
     ] = None,
 ) -> None:
-    """Run a command inside the cluster's hardened environment.
+    """Run a command as a driver of the cluster.
 
-    For example `secure-ray run -- python script.py` or `secure-ray run -- ray status`.
+    It gets what it needs to authenticate and encrypt, by environment. For example `secure-ray run -- python script.py` or `secure-ray run -- ray status`.
     """
     from secure_ray.base.errors import UsageError
     from secure_ray.cli.output import warn

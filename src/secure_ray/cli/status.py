@@ -20,9 +20,9 @@ def status(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the cluster: node, ports and who holds them, versions, expiry, limits.
+    """Show what runs, where, and until when.
 
-    Exit code 0 when it runs and all of it is well, 1 otherwise.
+    Node, ports and who holds them, versions, certificate, limits, logs. Exit code 0 when it runs and all of it is well, 1 otherwise.
     """
     from secure_ray.cli.summary import HEALTHY, print_status, summary
     from secure_ray.node.paths import cluster_paths

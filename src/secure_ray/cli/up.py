@@ -51,9 +51,10 @@ def up(  # noqa: PLR0913  # the options of the command line
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Start a hardened Ray on this machine: loopback only, token and mutual TLS on, proven.
+    """Start a hardened Ray on this machine.
 
-    Options of `ray start` go after `--`; policy decides which are allowed. Run again, it says that
+    Every socket is on loopback, token authentication and mutual TLS are on, and that is proven on
+    the live cluster before the command ends. Options of `ray start` go after `--`; policy decides which are allowed. Run again, it says that
     the cluster is up.
     """
     from secure_ray.node.decide import Wish
