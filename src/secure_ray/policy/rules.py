@@ -1,4 +1,7 @@
-"""The rules of the policy and the codes of all errors: what `secure-ray explain` shows."""
+"""The rules of the policy, what the audit proves, and all errors: what `secure-ray explain` shows.
+
+The entries lie beside this file, each area (`NET` in `SR-NET-002`) in one of them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ class Severity(Enum):
     HIGH = "high"
     MEDIUM = "medium"
     LOW = "low"
+    ERROR = "error"
+    """No rule was broken: a command could not do its work."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Rule:
     Attributes:
         id: Stable identifier, `SR-<AREA>-<NNN>`.
         title: What is wrong, in one line.
-        why: Why it matters.
+        why: Why it matters, or how it comes about.
         fix: What the user can do.
         overridable: Whether `[override]` can suspend it for a time.
         severity: How bad it is.
@@ -40,13 +45,42 @@ class Rule:
     overridable: bool
     severity: Severity
 
+    @property
+    def area(self) -> str:
+        """The middle of the identifier, for example `NET`."""
+        return self.id.split("-")[1]
+
+
+def failure(code: str, title: str, why: str, fix: str) -> Rule:
+    """An error that breaks no rule, so that there is nothing to override."""
+    return Rule(code, title, why, fix, overridable=False, severity=Severity.ERROR)
+
+
+def _entries() -> tuple[Rule, ...]:
+    from secure_ray.policy.rules_access import ACCESS_RULES
+    from secure_ray.policy.rules_audit import AUDIT_RULES
+    from secure_ray.policy.rules_code import CODE_RULES
+    from secure_ray.policy.rules_data import DATA_RULES
+    from secure_ray.policy.rules_pki import PKI_RULES
+    from secure_ray.policy.rules_ray import RAY_RULES
+    from secure_ray.policy.rules_settings import SETTINGS_RULES
+    from secure_ray.policy.rules_state import STATE_RULES
+
+    return (
+        *ACCESS_RULES,
+        *CODE_RULES,
+        *DATA_RULES,
+        *RAY_RULES,
+        *AUDIT_RULES,
+        *PKI_RULES,
+        *STATE_RULES,
+        *SETTINGS_RULES,
+    )
+
 
 def _collect() -> Mapping[str, Rule]:
-    from secure_ray.policy.rules_access import ACCESS_RULES
-    from secure_ray.policy.rules_data import DATA_RULES
-    from secure_ray.policy.rules_errors import ERRORS
-
-    return MappingProxyType({entry.id: entry for entry in (*ACCESS_RULES, *DATA_RULES, *ERRORS)})
+    entries = sorted(_entries(), key=lambda entry: entry.id)
+    return MappingProxyType({entry.id: entry for entry in entries})
 
 
 RULES: Mapping[str, Rule] = _collect()

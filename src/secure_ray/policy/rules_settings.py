@@ -1,0 +1,122 @@
+"""Errors about settings, the command line and files for other systems."""
+
+from __future__ import annotations
+
+from secure_ray.policy.rules import failure
+
+SETTINGS_RULES = (
+    failure(
+        "SR-CFG-001",
+        "a setting that does not exist, or not in this place",
+        "A misspelt setting would leave you believing that it works, so it is refused. Some "
+        "variables (SECURE_RAY_HOME) are read before .env and have no effect in it.",
+        "Take the name that the message offers. `secure-ray config init` writes a file with "
+        "every setting; `secure-ray config check` names all problems.",
+    ),
+    failure(
+        "SR-CFG-002",
+        "a setting with a value that it cannot have",
+        "A value that is guessed or dropped in silence protects nobody.",
+        "Write what the message asks for, then: secure-ray config check.",
+    ),
+    failure(
+        "SR-CFG-003",
+        "a settings file cannot be parsed",
+        "Half a file of settings is not used, because the other half may hold a protection.",
+        "Correct the line named, then: secure-ray config check.",
+    ),
+    failure(
+        "SR-CFG-004",
+        "a settings or advisory file cannot be read",
+        "A file that was asked for by name and left out in silence would change what is protected.",
+        "Correct --config or SECURE_RAY_CONFIG, or begin one: secure-ray config init.",
+    ),
+    failure(
+        "SR-CFG-005",
+        "somebody else can write to a file that decides about security",
+        "They could put overrides and variables into it that open the cluster.",
+        "Read it first; then chown it to yourself or chmod go-w it, or give a copy of your own "
+        "with --config.",
+    ),
+    failure(
+        "SR-CFG-006",
+        "a file to be written is there already",
+        "What you may have edited is never overwritten.",
+        "Move it away, or choose another place: secure-ray config init --path FILE, "
+        "secure-ray deploy systemd --output DIR.",
+    ),
+    failure(
+        "SR-CFG-010",
+        "SECURE_RAY_HOME is not an absolute path",
+        "A relative one would mean another cluster in each directory.",
+        "export SECURE_RAY_HOME=/a/directory/of/yours",
+    ),
+    failure(
+        "SR-CFG-011",
+        "a cluster name that cannot be one",
+        "The name becomes the name of a directory and of a systemd unit.",
+        "Use 1 to 32 lower-case letters, digits and hyphens, with no hyphen at either end.",
+    ),
+    failure(
+        "SR-CFG-012",
+        "`up` without --head",
+        "This version starts head nodes only; it joins no others.",
+        "secure-ray up --head",
+    ),
+    failure(
+        "SR-CFG-013",
+        "--resources is not a JSON object",
+        "Mostly the shell has eaten the quotes.",
+        """secure-ray up --head --resources '{"name": 2}'""",
+    ),
+    failure(
+        "SR-CFG-014",
+        "removing a cluster needs consent",
+        "There is no terminal to ask at, and its keys, token and logs do not come back.",
+        "secure-ray reset --yes",
+    ),
+    failure(
+        "SR-CFG-015",
+        "`run` without a command",
+        "It needs a program to run inside the cluster's environment.",
+        "secure-ray run -- python script.py",
+    ),
+    failure(
+        "SR-CFG-016",
+        "the command after `run --` cannot be run",
+        "It is not installed, not on PATH, or not executable.",
+        "Try it without secure-ray; give its whole path.",
+    ),
+    failure(
+        "SR-CLI-001",
+        "the command line cannot be understood",
+        "An option or argument is unknown, missing or of the wrong kind.",
+        "secure-ray --help lists the commands, secure-ray COMMAND --help the options.",
+    ),
+    failure(
+        "SR-CLI-002",
+        "a bug of secure-ray",
+        "Only its kind and place are shown: the message itself could hold a secret.",
+        "Run it again with SECURE_RAY_TRACEBACK=1, read whether what it shows may be shared, and "
+        "report it.",
+    ),
+    failure(
+        "SR-CLI-003",
+        "no rule or error of that name",
+        "Perhaps it is misspelt, or of another version of secure-ray.",
+        "secure-ray explain lists all of them.",
+    ),
+    failure(
+        "SR-DEPLOY-001",
+        "a value cannot stand in a systemd unit",
+        "systemd gives quotes, backslashes, dollar signs and line breaks a meaning of their own; "
+        "such a value could run something else.",
+        "Give plain names and absolute paths: secure-ray deploy systemd --help.",
+    ),
+    failure(
+        "SR-DEPLOY-002",
+        "the unit would run Ray as root",
+        "Whatever the jobs contain would own the host.",
+        "useradd --create-home ray, then: secure-ray deploy systemd --user ray",
+    ),
+)
