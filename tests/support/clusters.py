@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from secure_ray.node.advisories import read_advisories
+from secure_ray.policy.advisories import INFORMATIONAL, affecting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +29,16 @@ _PASSED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 def plain_environment(**more: str) -> dict[str, str]:
     """An environment as a user would have it, without anything of this test run."""
     return {name: os.environ[name] for name in _PASSED if name in os.environ} | more
+
+
+def overrides_for(ray_version: str) -> str:
+    """Settings that let a Ray with known vulnerabilities start, as its users have to write them."""
+    found = affecting(read_advisories(()), "ray", ray_version)
+    needed = [advisory.id for advisory in found if advisory.severity != INFORMATIONAL]
+    if not needed:
+        return ""
+    lines = [f'{name} = {{until = 2099-01-01, reason = "version matrix"}}' for name in needed]
+    return "\n".join(["[override]", *lines, ""])
 
 
 @dataclass
@@ -44,6 +58,13 @@ class Machine:
     @property
     def state(self) -> Path:
         return self.home / "state"
+
+    def __post_init__(self) -> None:
+        overrides = overrides_for(metadata.version("ray"))
+        if overrides:
+            settings = self.home / "overrides.toml"
+            settings.write_text(overrides)
+            self.variables = {"SECURE_RAY_CONFIG": str(settings)} | self.variables
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         return (

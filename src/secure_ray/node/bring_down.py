@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from secure_ray.base.errors import FailedError
 from secure_ray.base.files import remove_tree
-from secure_ray.node.cluster import read_cluster
+from secure_ray.node.cluster import DAMAGED_RECORD, Cluster, read_cluster
 from secure_ray.node.control import request
 from secure_ray.node.instance import read_instance, supervisor_lives
 from secure_ray.node.start_ray import stop_leftovers
@@ -28,7 +29,7 @@ def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[boo
     Raises:
         IncompleteError: the supervisor does not answer.
     """
-    cluster = read_cluster(paths)
+    cluster = _known(paths)
     if cluster is None:
         return False, []
     was_running = supervisor_lives(paths)
@@ -45,7 +46,7 @@ def clean_up(paths: ClusterPaths) -> list[str]:
     Returns:
         A line for each process that was found.
     """
-    cluster = read_cluster(paths)
+    cluster = _known(paths)
     return stop_leftovers(cluster.id, None) if cluster else []
 
 
@@ -55,7 +56,7 @@ def reset(paths: ClusterPaths) -> list[Path]:
     Returns:
         The directories and files that were removed.
     """
-    cluster = read_cluster(paths)
+    cluster = _known(paths)
     removed = []
     if cluster is not None and cluster.run_paths.directory.is_dir():
         remove_tree(cluster.run_paths.directory)
@@ -67,6 +68,20 @@ def reset(paths: ClusterPaths) -> list[Path]:
         paths.passphrase.unlink()
         removed.append(paths.passphrase)
     return removed
+
+
+def _known(paths: ClusterPaths) -> Cluster | None:
+    """The cluster's record; where that is damaged, what the last instance says of it."""
+    try:
+        return read_cluster(paths)
+    except FailedError as error:
+        if error.code != DAMAGED_RECORD:
+            raise
+    instance = read_instance(paths)
+    if instance is None:
+        return None
+    plan = instance.plan
+    return Cluster(paths.name, plan.cluster_id, str(plan.run.directory))
 
 
 def _wait_for_end(paths: ClusterPaths) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SHORT_PARENT = Path("/tmp")  # noqa: S108  # a random name with mode 0700, made atomically
 _LOCK_WAIT = 30.0
+DAMAGED_RECORD = "SR-STATE-001"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_cluster(paths: ClusterPaths) -> Cluster | None:
         return Cluster(**json.loads(text))
     except (ValueError, TypeError):
         raise FailedError(
-            "SR-STATE-001",
+            DAMAGED_RECORD,
             f"{paths.identity} is not a cluster record",
             fix=f"secure-ray reset --cluster {paths.name}",
         ) from None
