@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from secure_ray.audit.before import judge_versions
+from secure_ray.audit.findings import Rule, Severity
 from secure_ray.audit.run import prove
 from secure_ray.audit.target import Target
 from secure_ray.base.files import make_private_directory, remove_tree
+from secure_ray.node.advisories import read_advisories
 from secure_ray.node.plan import BIND
 from secure_ray.node.start_ray import cluster_processes
 from secure_ray.pki.credentials import make_foreign_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from secure_ray.audit.findings import Report
+    from secure_ray.audit.findings import Finding, Report
     from secure_ray.base.clock import Clock
     from secure_ray.node.instance import Instance
+    from secure_ray.node.plan import ActiveOverride
+
+_OVERRIDES = Rule(
+    "SR-AUDIT-060",
+    "no rule is suspended by an override",
+    Severity.HIGH,
+    "none",
+    "remove the override, then start the cluster again",
+)
 
 
 def prove_instance(instance: Instance, *, clock: Clock) -> Report:
@@ -31,6 +45,34 @@ def prove_instance(instance: Instance, *, clock: Clock) -> Report:
         return prove(_target(instance, probe, clock), clock=clock)
     finally:
         remove_tree(probe)
+
+
+def audit_instance(instance: Instance, *, clock: Clock) -> Report:
+    """Prove the live cluster, and judge what it was started with: versions and overrides.
+
+    Raises:
+        UsageError: an advisory file cannot be read.
+    """
+    proof = prove_instance(instance, clock=clock)
+    started_with = (
+        *judge_versions(instance.plan.versions, read_advisories(())),
+        *judge_overrides(instance.plan.overrides),
+    )
+    return replace(proof, findings=proof.findings + started_with)
+
+
+def judge_overrides(overrides: Iterable[ActiveOverride]) -> Iterator[Finding]:
+    """A failure for each suspended rule; a pass when there is none."""
+    found = False
+    for override in overrides:
+        found = True
+        yield _OVERRIDES.judge(
+            f"override {override.rule}",
+            holds=False,
+            actual=f"suspended until {override.until}: {override.reason}",
+        )
+    if not found:
+        yield _OVERRIDES.judge("settings", holds=True, actual="none")
 
 
 def _target(instance: Instance, probe: Path, clock: Clock) -> Target:

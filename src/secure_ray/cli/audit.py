@@ -60,11 +60,11 @@ def audit(
 
 
 def _live(paths: ClusterPaths) -> Report:
-    from secure_ray.audit.live import prove_instance
+    from secure_ray.audit.live import audit_instance
     from secure_ray.base.clock import utc_now
     from secure_ray.node.instance import require_running
 
-    return prove_instance(require_running(paths), clock=utc_now)
+    return audit_instance(require_running(paths), clock=utc_now)
 
 
 def _before() -> Report:

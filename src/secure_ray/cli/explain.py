@@ -62,14 +62,14 @@ def find_rule(rules: "Mapping[str, Rule]", wanted: str) -> "Rule":
 
 def render_rule(rule: "Rule") -> str:
     """The rule for a person."""
-    override = (
-        f'[override] {rule.id} = {{until = ..., reason = "..."}} suspends it for a time'
-        if rule.overridable
-        else "none"
-    )
-    return (
-        f"{rule.id} ({rule.severity.value}): {rule.title}\n"
-        f"  why: {rule.why}\n"
-        f"  fix: {rule.fix}\n"
-        f"  override: {override}"
-    )
+    lines = [
+        f"{rule.id} ({rule.severity.value}): {rule.title}",
+        f"  why: {rule.why}",
+        f"  fix: {rule.fix}",
+    ]
+    if rule.overridable:
+        suspends = f'[override] {rule.id} = {{until = ..., reason = "..."}} suspends it for a time'
+        lines.append(f"  override: {suspends}")
+    elif rule.severity.value != "error":
+        lines.append("  override: none")
+    return "\n".join(lines)

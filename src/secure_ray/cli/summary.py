@@ -49,6 +49,7 @@ def summary(paths: ClusterPaths) -> dict[str, Any]:
         "node": "127.0.0.1",
         "versions": plan["versions"],
         "limits": plan["limits"],
+        "overrides": plan["overrides"],
         "certificate": _certificate(record["certificate_expires"]),
         "logs": f"{plan['run']['directory']}/ray/session_latest/logs",
         "supervisor": {"pid": record["supervisor"]["pid"], "log": str(paths.log)},
@@ -108,6 +109,7 @@ def print_summary(facts: dict[str, Any]) -> None:
     emit(f"cluster {name} is up: {len(ports)} services on 127.0.0.1, {facts['reason']}")
     emit(f"  identity     token and mutual TLS on; certificate {_days(facts)}")
     emit(f"  limits       {_limits(facts['limits'])}")
+    _print_overrides(facts)
     if "dashboard" in ports:
         emit(f"  dashboard    http://127.0.0.1:{ports['dashboard']}")
     emit(f"  state        {facts['directory']}")
@@ -138,6 +140,7 @@ def print_status(facts: dict[str, Any]) -> None:
     emit(f"  limits       {_limits(facts['limits'])}")
     note = facts["limits"]["isolation_note"]
     emit(f"  isolation    {'on' if facts['limits']['isolation'] else f'off: {note}'}")
+    _print_overrides(facts)
     for entry in facts.get("ports", ()):
         emit(f"  {entry['port']:<12} {entry['title']:<24} {entry['protocol']:<9} {entry['holder']}")
     for entry in facts.get("workers", ()):
@@ -162,6 +165,11 @@ def print_plan(plan: LaunchPlan) -> None:
     for planned in plan.ports.ports:
         emit(f"#   127.0.0.1:{planned.port:<6} {planned.component.title}")
     emit(f"#   127.0.0.1:{plan.ports.first_worker}-{plan.ports.last_worker} workers and drivers")
+
+
+def _print_overrides(facts: dict[str, Any]) -> None:
+    for entry in facts["overrides"]:
+        emit(f"  OVERRIDE     {entry['rule']} until {entry['until']}: {entry['reason']}")
 
 
 def _days(facts: dict[str, Any]) -> str:

@@ -153,8 +153,10 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
         prepared = prepare(decision, paths, caller=os.environ, now=utc_now())
         for change in prepared.changes:
             say(change)
-        for notice in (*decision.notices, *prepared.warnings):
-            warn(notice)
+        for notice in decision.notices:
+            say(notice)
+        for warning in prepared.warnings:
+            warn(warning)
         if block:
             become_supervisor(prepared)
         with progress() as show:

@@ -53,7 +53,7 @@ class Decision:
     Attributes:
         ray_options: Further `ray start` options that policy lets through.
         variables: Variables of `[environment] set` that policy lets through.
-        notices: What a person should know: what was not passed on, which override is active.
+        notices: What a person should know: what was not passed on.
     """
 
     settings: Settings
@@ -115,7 +115,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         variables={
             request.name: str(request.value) for request in verdict.passed if request.source == _SET
         },
-        notices=_notices(verdict, settings),
+        notices=_notices(verdict),
     )
 
 
@@ -148,16 +148,12 @@ def _not_overridden(
     return tuple(refusal for refusal in refusals if refusal.rule not in active)
 
 
-def _notices(verdict: Verdict, settings: Settings) -> tuple[str, ...]:
+def _notices(verdict: Verdict) -> tuple[str, ...]:
     notices = []
     if verdict.scrubbed:
         notices.append(f"not passed on to Ray: {_names(verdict.scrubbed)}")
     if verdict.unknown:
         notices.append(f"unknown to secure-ray, so not passed on: {_names(verdict.unknown)}")
-    notices += [
-        f"override {rule} until {override.until:%Y-%m-%d}: {override.reason}"
-        for rule, override in sorted(settings.override.items())
-    ]
     return tuple(notices)
 
 

@@ -125,7 +125,7 @@ def state_home(environ: Mapping[str, str]) -> Path:
     """SECURE_RAY_HOME, else the platform's directory for state.
 
     Raises:
-        UsageError: SECURE_RAY_HOME is not an absolute path.
+        UsageError: SECURE_RAY_HOME is not an absolute path, or there is no home directory.
     """
     chosen = environ.get("SECURE_RAY_HOME")
     if chosen is not None:
@@ -138,7 +138,14 @@ def state_home(environ: Mapping[str, str]) -> Path:
         return Path(chosen)
     import platformdirs
 
-    return Path(platformdirs.user_state_dir("secure-ray", appauthor=False))
+    found = Path(platformdirs.user_state_dir("secure-ray", appauthor=False))
+    if not found.is_absolute():
+        raise UsageError(
+            "SR-CFG-010",
+            "this user has no home directory to keep keys and state in",
+            fix="export SECURE_RAY_HOME=/a/directory/of/yours",
+        )
+    return found
 
 
 def cluster_paths(environ: Mapping[str, str], name: str | None) -> ClusterPaths:

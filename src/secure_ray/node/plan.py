@@ -30,6 +30,15 @@ _RAY_COMMAND = (
 
 
 @dataclass(frozen=True)
+class ActiveOverride:
+    """A rule that the user suspended; `until` in ISO 8601."""
+
+    rule: str
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class LaunchPlan:
     """How Ray is started on this node.
 
@@ -41,7 +50,8 @@ class LaunchPlan:
         private_directories: Made with mode 0700 before the start.
         timeout: Seconds until Ray must be ready.
         ephemeral: True for a cluster that lives as long as the program that started it.
-        summary: What a person wants to know of the settings, by name.
+        logging_json: Whether Ray's Python logs and ours are JSON.
+        overrides: The rules that are suspended.
     """
 
     cluster_id: str
@@ -57,6 +67,7 @@ class LaunchPlan:
     timeout: float
     ephemeral: bool
     logging_json: bool
+    overrides: tuple[ActiveOverride, ...]
 
     @property
     def certificates(self) -> Path:
@@ -132,6 +143,10 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         timeout=settings.start.timeout_seconds,
         ephemeral=ephemeral,
         logging_json=settings.logging.format == "json",
+        overrides=tuple(
+            ActiveOverride(rule, override.until.isoformat(timespec="minutes"), override.reason)
+            for rule, override in sorted(settings.override.items())
+        ),
     )
 
 

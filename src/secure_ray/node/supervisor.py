@@ -119,7 +119,7 @@ class Supervisor:
                 ) from None
             for directory in self._plan.private_directories:
                 make_private_directory(directory)
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
             server = await self._serve()
             try:

@@ -183,6 +183,14 @@ AUDIT_RULES = (
         "pip install --upgrade PACKAGE, as the finding says. The aiohttp inside Ray comes with a "
         "newer Ray: pip install --upgrade 'ray[default]'.",
     ),
+    _proof(
+        "SR-AUDIT-060",
+        Severity.HIGH,
+        "a rule is suspended by an override",
+        "What the rule keeps out is let in until the override ends. It stays red, so that nobody "
+        "forgets it.",
+        "Remove it from [override] in the settings file, then secure-ray down and up --head.",
+    ),
     failure(
         "SR-PROBE-001",
         "the sockets of a process cannot be read",
