@@ -96,12 +96,6 @@ def test_door_is_shut(live: Live, marker: Path, door: Door, attempt: Attempt) ->
     assert not marker.exists()
 
 
-def test_token_in_the_query_counts_for_nothing(live: Live) -> None:
-    path = f"/api/jobs/?token={live.token.reveal()}"
-
-    assert ask(live.ports["dashboard"], "GET", path).status == MISSING
-
-
 def test_of_all_the_jobs_only_the_allowed_one_is_there(live: Live, job: Job) -> None:
     for door in ("dashboard", "agent_http"):
         order = b'{"entrypoint": "true", "submission_id": "refused"}'
