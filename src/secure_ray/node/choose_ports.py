@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
 from secure_ray.network.listeners import can_bind, holder
-from secure_ray.policy.ports import BLOCK_SIZE, PortPlan, block_bases, plan_ports
+from secure_ray.policy.ports import (
+    BLOCK_SIZE,
+    PortPlan,
+    block_bases,
+    open_to_anybody,
+    plan_ports,
+)
 
 if TYPE_CHECKING:
     from secure_ray.settings.model import Settings
@@ -20,12 +26,15 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 
-def choose_ports(settings: Settings, preferred: int) -> tuple[PortPlan, socket.socket]:
+def choose_ports(
+    settings: Settings, preferred: int, ray_version: str
+) -> tuple[PortPlan, socket.socket]:
     """A plan whose ports are all free, and the socket that reserves its block.
 
     Args:
         settings: `ports.base` and fixed ports, metrics and dashboard switches.
         preferred: The base of the last start, tried first; 0 when there is none.
+        ray_version: The installed Ray; decides what must be kept closed.
 
     Raises:
         FailedError: a port that the user fixed is taken, or no block is free.
@@ -42,6 +51,7 @@ def choose_ports(settings: Settings, preferred: int) -> tuple[PortPlan, socket.s
             workers=settings.ports.worker_range(),
             metrics=settings.metrics.enabled,
             dashboard=settings.dashboard.enabled,
+            closed=open_to_anybody(ray_version),
         )
         reservation = _reserve(plan)
         if reservation is not None:

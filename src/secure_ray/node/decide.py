@@ -15,6 +15,7 @@ from secure_ray.node.host import read_host, read_versions
 from secure_ray.node.load import load_settings
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.limits import Limits, decide_limits
+from secure_ray.policy.ports import open_to_anybody
 from secure_ray.policy.ray_flags import parse_ray_flags, render_ray_flags
 from secure_ray.policy.review import Request, Verdict, review
 from secure_ray.policy.versions import judge_ray
@@ -115,7 +116,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         variables={
             request.name: str(request.value) for request in verdict.passed if request.source == _SET
         },
-        notices=_notices(verdict),
+        notices=_notices(verdict, versions["ray"]),
     )
 
 
@@ -148,12 +149,17 @@ def _not_overridden(
     return tuple(refusal for refusal in refusals if refusal.rule not in active)
 
 
-def _notices(verdict: Verdict) -> tuple[str, ...]:
+def _notices(verdict: Verdict, ray_version: str) -> tuple[str, ...]:
     notices = []
     if verdict.scrubbed:
         notices.append(f"not passed on to Ray: {_names(verdict.scrubbed)}")
     if verdict.unknown:
         notices.append(f"unknown to secure-ray, so not passed on: {_names(verdict.unknown)}")
+    notices += [
+        f"the {component.title} of Ray {ray_version} asks for no token, so it is kept closed: "
+        f"ray job does not work before Ray {component.asks_since}"
+        for component in open_to_anybody(ray_version)
+    ]
     return tuple(notices)
 
 

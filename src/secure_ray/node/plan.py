@@ -171,6 +171,7 @@ def _start_options(
         for planned in ports.ports
         if planned.component.flag
     ]
+    options += [f"{component.flag}={ports.reservation}" for component in ports.closed]
     options += [
         f"--num-cpus={limits.num_cpus}",
         f"--memory={limits.memory}",

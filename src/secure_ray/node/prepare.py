@@ -71,7 +71,7 @@ def prepare(
 
     if ensure_token(paths.token):
         changes.append("cluster token made")
-    ports, reservation = choose_ports(settings, cluster.base)
+    ports, reservation = choose_ports(settings, cluster.base, decision.versions["ray"])
     write_cluster(paths, replace(cluster, base=ports.base))
     plan = build_plan(
         settings=settings,
@@ -94,7 +94,7 @@ def prepare(
 def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str]) -> LaunchPlan:
     """The plan as `prepare` would make it now, without writing anything (`--dry-run`)."""
     cluster = read_cluster(paths) or Cluster(paths.name, "NEW", str(paths.directory / "run"))
-    ports, reservation = choose_ports(decision.settings, cluster.base)
+    ports, reservation = choose_ports(decision.settings, cluster.base, decision.versions["ray"])
     reservation.close()
     return build_plan(
         settings=decision.settings,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from secure_ray.base.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from secure_ray.settings.model import LimitSettings
 
@@ -115,73 +115,67 @@ def _isolation_note(wanted: str, obstacle: str) -> str:
 def _refusals(
     limits: Limits, wanted: LimitSettings, host: Host, origin: Mapping[str, str]
 ) -> tuple[Refusal, ...]:
-    def refusal(rule: str, key: str, subject: str, why: str, fix: str) -> Refusal:
-        dotted = f"limits.{key}"
-        return Refusal(rule, subject, origin.get(dotted, dotted), why, fix)
+    wishes = (
+        *_counts_over(limits, host),
+        *_object_store_outside(limits, host),
+        *_memory_over(limits, wanted, host),
+        *_impossible_isolation(wanted, host),
+    )
+    return tuple(
+        Refusal(rule, subject, origin.get(f"limits.{key}", f"limits.{key}"), _WHY[rule], fix)
+        for rule, key, subject, fix in wishes
+    )
 
-    found = []
+
+# Rule, key of the setting, what was asked for, what to do.
+_Wish = tuple[str, str, str, str]
+
+_WHY = {
+    "SR-LIMIT-001": "Ray would run more tasks at once than the host can carry.",
+    "SR-LIMIT-002": "Ray accepts any number and hands out GPUs that do not exist.",
+    "SR-LIMIT-003": "The node would run out of memory and the kernel would pick what to kill.",
+    "SR-LIMIT-004": "Ray does not start with less than 75 MiB.",
+    "SR-LIMIT-005": "Ray would keep the objects in a file on disk: slow, and outside of memory.",
+    "SR-LIMIT-006": "Ray would start half-way and stop.",
+}
+
+
+def _counts_over(limits: Limits, host: Host) -> Iterator[_Wish]:
     if limits.num_cpus > host.cpus:
-        found.append(
-            refusal(
-                "SR-LIMIT-001",
-                "num_cpus",
-                f"{limits.num_cpus} CPUs asked for, {host.cpus} usable here",
-                "Ray would run more tasks at once than the host can carry.",
-                f"ask for at most {host.cpus}",
-            )
-        )
+        subject = f"{limits.num_cpus} CPUs asked for, {host.cpus} usable here"
+        yield "SR-LIMIT-001", "num_cpus", subject, f"ask for at most {host.cpus}"
     if limits.num_gpus > host.gpus:
-        found.append(
-            refusal(
-                "SR-LIMIT-002",
-                "num_gpus",
-                f"{limits.num_gpus} GPUs asked for, {host.gpus} found here",
-                "Ray accepts any number and hands out GPUs that do not exist.",
-                f"ask for at most {host.gpus}",
-            )
-        )
+        subject = f"{limits.num_gpus} GPUs asked for, {host.gpus} found here"
+        yield "SR-LIMIT-002", "num_gpus", subject, f"ask for at most {host.gpus}"
+
+
+def _object_store_outside(limits: Limits, host: Host) -> Iterator[_Wish]:
+    asked = f"an object store of {_mib(limits.object_store_memory)}"
     if limits.object_store_memory < SMALLEST_OBJECT_STORE:
-        found.append(
-            refusal(
-                "SR-LIMIT-004",
-                "object_store_memory",
-                f"an object store of {limits.object_store_memory // MIB} MiB",
-                "Ray does not start with less than 75 MiB.",
-                "ask for at least 75MiB",
-            )
-        )
+        yield "SR-LIMIT-004", "object_store_memory", asked, "ask for at least 75MiB"
     if host.shared_memory is not None and limits.object_store_memory > host.shared_memory:
-        found.append(
-            refusal(
-                "SR-LIMIT-005",
-                "object_store_memory",
-                f"an object store of {limits.object_store_memory // MIB} MiB, but /dev/shm has "
-                f"{host.shared_memory // MIB} MiB free",
-                "Ray would keep the objects in a file on disk: slow, and outside of memory.",
-                "ask for less, or give the host (docker run --shm-size) more shared memory",
-            )
-        )
-    if limits.memory + limits.object_store_memory > host.memory:
-        key = "memory" if wanted.memory is not None else "object_store_memory"
-        found.append(
-            refusal(
-                "SR-LIMIT-003",
-                key,
-                f"memory {limits.memory // MIB} MiB and object store "
-                f"{limits.object_store_memory // MIB} MiB together, {host.memory // MIB} MiB "
-                "usable here",
-                "The node would run out of memory and the kernel would pick what to kill.",
-                f"keep the two together below {host.memory // MIB} MiB",
-            )
-        )
+        subject = f"{asked}, but /dev/shm has {_mib(host.shared_memory)} free"
+        fix = "ask for less, or give the host (docker run --shm-size) more shared memory"
+        yield "SR-LIMIT-005", "object_store_memory", subject, fix
+
+
+def _memory_over(limits: Limits, wanted: LimitSettings, host: Host) -> Iterator[_Wish]:
+    if limits.memory + limits.object_store_memory <= host.memory:
+        return
+    key = "memory" if wanted.memory is not None else "object_store_memory"
+    subject = (
+        f"memory {_mib(limits.memory)} and object store {_mib(limits.object_store_memory)} "
+        f"together, {_mib(host.memory)} usable here"
+    )
+    yield "SR-LIMIT-003", key, subject, f"keep the two together below {_mib(host.memory)}"
+
+
+def _impossible_isolation(wanted: LimitSettings, host: Host) -> Iterator[_Wish]:
     if wanted.resource_isolation == "on" and host.isolation_obstacle:
-        found.append(
-            refusal(
-                "SR-LIMIT-006",
-                "resource_isolation",
-                "resource isolation asked for, which cannot work here: " + host.isolation_obstacle,
-                "Ray would start half-way and stop.",
-                'set limits.resource_isolation to "auto"',
-            )
-        )
-    return tuple(found)
+        subject = f"resource isolation asked for, which cannot work here: {host.isolation_obstacle}"
+        fix = 'set limits.resource_isolation to "auto"'
+        yield "SR-LIMIT-006", "resource_isolation", subject, fix
+
+
+def _mib(size: int) -> str:
+    return f"{size // MIB} MiB"

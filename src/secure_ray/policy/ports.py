@@ -42,6 +42,7 @@ class Component:
         variable: The environment variable that sets its port, or "".
         metrics: True when it exists only with `[metrics] enabled`.
         dashboard: True when it exists only with `[dashboard] enabled`.
+        asks_since: The first Ray in which it asks for the token; kept closed in older ones.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Component:
     variable: str = ""
     metrics: bool = False
     dashboard: bool = False
+    asks_since: str = ""
 
 
 # Ray 2.60.0: scripts/scripts.py `start`, dashboard/consts.py, autoscaler/_private/constants.py.
@@ -69,7 +71,14 @@ COMPONENTS = (
     Component("object_manager", "object transfer", 3, Protocol.GRPC, flag="--object-manager-port"),
     Component("agent_grpc", "node agent", 4, Protocol.GRPC, flag="--dashboard-agent-grpc-port"),
     Component(
-        "agent_http", "node agent (HTTP)", 5, Protocol.HTTP, flag="--dashboard-agent-listen-port"
+        "agent_http",
+        "node agent (HTTP)",
+        5,
+        Protocol.HTTP,
+        flag="--dashboard-agent-listen-port",
+        # Ray 2.52.1 and 2.53.0, dashboard/http_server_agent.py, have no token middleware: whoever
+        # reaches the agent runs jobs, with RAY_AUTH_MODE=token too. 2.54.0 has it.
+        asks_since="2.54.0",
     ),
     Component(
         "runtime_env", "runtime environments", 6, Protocol.HTTP, flag="--runtime-env-agent-port"
@@ -117,6 +126,8 @@ class PortPlan:
     Attributes:
         base: First port of the block.
         ports: The components that this cluster runs, with their ports.
+        closed: Components that this Ray leaves open to anybody; they are given the reservation,
+            which they cannot bind, and so do without a listener.
         first_worker: First port for workers and drivers.
         last_worker: Last port for workers and drivers, included.
     """
@@ -125,6 +136,7 @@ class PortPlan:
     ports: tuple[PlannedPort, ...]
     first_worker: int
     last_worker: int
+    closed: tuple[Component, ...] = ()
 
     def port(self, name: str) -> int:
         """The port of component `name`. Raises KeyError when this cluster does not run it."""
@@ -151,6 +163,18 @@ def block_bases(first: int | None = None) -> tuple[int, ...]:
     return tuple(FIRST_BLOCK + index * BLOCK_SIZE for index in range(BLOCK_COUNT))
 
 
+def open_to_anybody(ray_version: str) -> tuple[Component, ...]:
+    """The components that ask for no token in this Ray, though they do in newer ones."""
+    from packaging.version import Version
+
+    version = Version(ray_version)
+    return tuple(
+        component
+        for component in COMPONENTS
+        if component.asks_since and version < Version(component.asks_since)
+    )
+
+
 def plan_ports(
     base: int,
     *,
@@ -158,6 +182,7 @@ def plan_ports(
     workers: tuple[int, int] | None,
     metrics: bool,
     dashboard: bool,
+    closed: tuple[Component, ...] = (),
 ) -> PortPlan:
     """The plan for the block at `base`.
 
@@ -167,11 +192,14 @@ def plan_ports(
         workers: First and last port for workers and drivers, if the user chose them.
         metrics: Whether the exporters run.
         dashboard: Whether the dashboard runs.
+        closed: Components that must not listen.
     """
     ports = tuple(
         PlannedPort(component, fixed.get(component.name, base + component.offset))
         for component in COMPONENTS
-        if (metrics or not component.metrics) and (dashboard or not component.dashboard)
+        if (metrics or not component.metrics)
+        and (dashboard or not component.dashboard)
+        and component not in closed
     )
     first, last = workers or (base + WORKER_OFFSET, base + BLOCK_SIZE - 1)
-    return PortPlan(base, ports, first, last)
+    return PortPlan(base, ports, first, last, closed)
