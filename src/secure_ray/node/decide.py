@@ -98,7 +98,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         now=now,
     )
     book = read_advisories(settings.advisories.files)
-    limits, over_limit = decide_limits(settings.limits, read_host(), loaded.resolved.origin)
+    limits, over_limit = decide_limits(settings.limits, read_host(environ), loaded.resolved.origin)
     refusals = (
         *judge_ray(versions["ray"], book, settings.override, now),
         *verdict.refusals,

@@ -6,24 +6,50 @@ import math
 import os
 import re
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from secure_ray.node.cgroups import cpu_quota, memory_limit, read
 from secure_ray.policy.limits import Host
 
-_CGROUP = Path("/sys/fs/cgroup")
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps objects on Linux
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _NEEDED_CONTROLLERS = {"cpu", "memory"}
 
 
-def read_host() -> Host:
-    """CPUs, memory, shared memory and GPUs that this process may use now."""
+@dataclass(frozen=True)
+class Roots:
+    """Where the kernel tells of the host."""
+
+    proc: Path = Path("/proc")
+    sys: Path = Path("/sys")
+    dev: Path = Path("/dev")
+
+    @property
+    def cgroup(self) -> Path:
+        """Where the control groups are mounted."""
+        return self.sys / "fs/cgroup"
+
+
+_KERNEL = Roots()
+
+
+def read_host(environ: Mapping[str, str], roots: Roots = _KERNEL) -> Host:
+    """CPUs, memory, shared memory and GPUs that this process may use now.
+
+    Args:
+        environ: Where CUDA_VISIBLE_DEVICES is looked for.
+        roots: Where the kernel tells of the host.
+    """
     return Host(
-        cpus=_usable_cpus(),
-        memory=_usable_memory(),
-        shared_memory=_free_shared_memory(),
-        gpus=_count_gpus(),
-        isolation_obstacle=isolation_obstacle(),
+        cpus=_usable_cpus(roots),
+        memory=_usable_memory(roots),
+        shared_memory=_free_shared_memory(roots),
+        gpus=_count_gpus(environ, roots),
+        isolation_obstacle=isolation_obstacle(roots),
     )
 
 
@@ -58,99 +84,62 @@ def _vendored_aiohttp() -> str:
     return found.group(1) if found else ""
 
 
-def _usable_cpus() -> int:
+def _usable_cpus(roots: Roots) -> int:
     affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    quota = _cpu_quota()
+    quota = cpu_quota(read(roots.proc / "self/cgroup"), roots.cgroup)
     return max(1, min(affinity, math.ceil(quota))) if math.isfinite(quota) else affinity
 
 
-def _cpu_quota() -> float:
-    for limit, period in (
-        ("cpu.max", None),
-        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
-    ):
-        words = _read(_own_cgroup(limit) if period is None else _CGROUP / limit).split()
-        if period is not None:
-            words += _read(_CGROUP / period).split()
-        if len(words) == 2 and words[0].isdigit():  # noqa: PLR2004  # quota and period
-            return int(words[0]) / int(words[1])
-    return math.inf
-
-
-def _usable_memory() -> int:
+def _usable_memory(roots: Roots) -> int:
     import psutil
 
-    limits = [psutil.virtual_memory().total]
-    for path in (
-        _own_cgroup("memory.max"),
-        _CGROUP / "memory.max",
-        _CGROUP / "memory/memory.limit_in_bytes",
-    ):
-        text = _read(path)
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits)
+    limit = memory_limit(read(roots.proc / "self/cgroup"), roots.cgroup)
+    return int(min(psutil.virtual_memory().total, limit))
 
 
-def _own_cgroup(name: str) -> Path:
-    """The file `name` of this process's own cgroup (version 2)."""
-    for line in _read(Path("/proc/self/cgroup")).splitlines():
-        if line.startswith("0::"):
-            return _CGROUP / line[3:].lstrip("/") / name
-    return _CGROUP / name
-
-
-def _free_shared_memory() -> int | None:
+def _free_shared_memory(roots: Roots) -> int | None:
     if sys.platform != "linux":
-        return None
+        return None  # Ray keeps objects in files there
     try:
-        stat = os.statvfs(_SHARED_MEMORY)
+        stat = os.statvfs(roots.dev / "shm")
     except OSError:
         return None
     return stat.f_bavail * stat.f_frsize
 
 
-def _count_gpus() -> int:
+def _count_gpus(environ: Mapping[str, str], roots: Roots) -> int:
     """GPUs of NVIDIA's and AMD's drivers; the others Ray finds by itself."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = len(list(Path("/dev").glob("nvidia[0-9]*"))) or _count_amd()
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    devices = len(list(roots.dev.glob("nvidia[0-9]*"))) or _count_amd(roots)
     if visible is None:
         return devices
     listed = [word for word in visible.split(",") if word.strip() not in {"", "-1", "NoDevFiles"}]
     return min(devices, len(listed))
 
 
-def _count_amd() -> int:
-    nodes = Path("/sys/class/kfd/kfd/topology/nodes").glob("*/gpu_id")
-    return sum(1 for node in nodes if _read(node) not in {"", "0"})
+def _count_amd(roots: Roots) -> int:
+    nodes = (roots.sys / "class/kfd/kfd/topology/nodes").glob("*/gpu_id")
+    return sum(1 for node in nodes if read(node) not in {"", "0"})
 
 
-def isolation_obstacle(mounts: str | None = None, group: Path = _CGROUP) -> str:
+def isolation_obstacle(roots: Roots = _KERNEL) -> str:
     """Why `ray start --enable-resource-isolation` cannot work here; "" when it can.
 
     Ray needs cgroup version 2 alone, its cpu and memory controllers, and the right to write there
     (Ray 2.60.0, _private/resource_isolation_config.py). Without them raylet aborts and `ray start`
     leaves half of its processes behind, so it is checked before.
     """
-    if mounts is None:
-        mounts = _read(Path("/proc/mounts"))
     kinds = {
         fields[2]
-        for fields in (line.split() for line in mounts.splitlines())
+        for fields in (line.split() for line in read(roots.proc / "mounts").splitlines())
         if len(fields) > 2 and fields[2].startswith("cgroup")  # noqa: PLR2004  # fstab(5) fields
     }
     if kinds != {"cgroup2"}:
         return "the host does not use cgroup version 2 alone"
-    missing = _NEEDED_CONTROLLERS - set(_read(group / "cgroup.controllers").split())
+    group = roots.cgroup
+    missing = _NEEDED_CONTROLLERS - set(read(group / "cgroup.controllers").split())
     if missing:
         return f"the cgroup controllers {', '.join(sorted(missing))} are not available"
     if not os.access(group, os.W_OK) or not os.access(group / "cgroup.procs", os.W_OK):
         return f"{group} cannot be written"
     return ""
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, ValueError):
-        return ""
