@@ -46,7 +46,7 @@ def main() -> int:
     # Held, not used: the kernel keeps the block of ports for us while this socket is open.
     with contextlib.closing(socket.socket(fileno=options.reservation)):
         try:
-            asyncio.run(_supervise(plan, order["expires"], emit, log))
+            asyncio.run(_supervise(plan, order, emit, log))
         except SecureRayError as error:
             log.error("%s: %s; fix: %s", error.code, error.cause, error.fix)  # noqa: TRY400  # for people
             emit({"event": "error", **_describe(error)})
@@ -58,9 +58,17 @@ def main() -> int:
     return 0
 
 
-async def _supervise(plan: LaunchPlan, expires: str, emit: Emit, log: logging.Logger) -> None:
+async def _supervise(
+    plan: LaunchPlan, order: dict[str, Any], emit: Emit, log: logging.Logger
+) -> None:
     supervisor = Supervisor(
-        plan, prove=_prove, emit=emit, log=log, clock=utc_now, certificate_expires=expires
+        plan,
+        prove=_prove,
+        emit=emit,
+        log=log,
+        clock=utc_now,
+        certificate_expires=order["expires"],
+        parent=order["parent"],
     )
     await supervisor.run()
 

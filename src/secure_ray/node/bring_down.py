@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from secure_ray.base.errors import FailedError
+from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.base.files import remove_tree
 from secure_ray.node.cluster import DAMAGED_RECORD, Cluster, read_cluster
 from secure_ray.node.control import request
@@ -27,7 +27,7 @@ def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[boo
         Whether a supervisor was running, and a line for each process that one had left behind.
 
     Raises:
-        IncompleteError: the supervisor does not answer.
+        IncompleteError: the supervisor does not answer, or does not end.
     """
     cluster = _known(paths)
     if cluster is None:
@@ -85,8 +85,21 @@ def _known(paths: ClusterPaths) -> Cluster | None:
 
 
 def _wait_for_end(paths: ClusterPaths) -> None:
-    """Until the supervisor, which has said that all is stopped, is gone as well."""
+    """Until the supervisor, which has said that all is stopped, is gone as well.
+
+    Raises:
+        IncompleteError: it stays.
+    """
+    import psutil
+
     instance = read_instance(paths)
     process = instance.supervisor.process() if instance else None
     if process is not None:
-        process.wait(timeout=_STEP_TIMEOUT)
+        try:
+            process.wait(timeout=_STEP_TIMEOUT)
+        except psutil.TimeoutExpired:
+            raise IncompleteError(
+                "SR-STATE-005",
+                f"the supervisor (pid {process.pid}) does not end",
+                fix="run the command again; secure-ray down stops what is left",
+            ) from None

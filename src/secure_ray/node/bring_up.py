@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from secure_ray.base.errors import FailedError, IncompleteError, SecureRayError
@@ -43,8 +44,10 @@ def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> 
     assert process.stdin is not None  # noqa: S101  # both were asked for
     assert process.stdout is not None  # noqa: S101
     try:
-        process.stdin.write(_order(prepared))
-        process.stdin.close()
+        # One that died at once is told by its silence, below.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(_order(prepared))
+            process.stdin.close()
         _follow(process, on_event)
     except BaseException:
         process.terminate()
@@ -58,10 +61,11 @@ def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> 
 
 def become_supervisor(prepared: Prepared) -> None:
     """Replace this process by the supervisor, in the foreground (`--block`). Does not return."""
-    reading, writing = os.pipe()
-    os.write(writing, _order(prepared))
-    os.close(writing)
-    os.dup2(reading, 0)
+    # A file, since nobody would empty a pipe that the order fills.
+    with tempfile.TemporaryFile() as order:
+        order.write(_order(prepared))
+        order.seek(0)
+        os.dup2(order.fileno(), 0)
     os.set_inheritable(prepared.reservation.fileno(), True)  # noqa: FBT003  # the os module's way
     os.chdir(prepared.plan.paths.directory)
     os.execve(  # noqa: S606  # our own module, no shell
@@ -77,7 +81,12 @@ def _command(prepared: Prepared) -> list[str]:
 
 
 def _order(prepared: Prepared) -> bytes:
-    order = {"expires": prepared.certificate_expires, "plan": prepared.plan.to_json()}
+    order = {
+        "expires": prepared.certificate_expires,
+        # Sent, since it could be gone before the supervisor can ask the kernel.
+        "parent": os.getpid(),
+        "plan": prepared.plan.to_json(),
+    }
     return json.dumps(order).encode() + b"\n"
 
 

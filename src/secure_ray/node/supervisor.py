@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from secure_ray.base.errors import FailedError, IncompleteError, SecureRayError
 from secure_ray.base.files import lock, make_private_directory
 from secure_ray.base.processes import ProcessIdentity
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 # Printed by Ray 2.52.1 to 2.60.0 (scripts/scripts.py) once every process is up.
 _READY_LINE = b"Ray runtime started."
 _WATCH_SECONDS = 1.0
+_LOCK_WAIT = 1.0
 _OUTPUT_KEPT = 40
 
 
@@ -65,6 +68,7 @@ class Supervisor:
         log: Where everything is written.
         clock: The time.
         certificate_expires: When the leaf expires, ISO 8601, for the record.
+        parent: The process that asked for it; an ephemeral cluster ends with it.
     """
 
     def __init__(
@@ -76,13 +80,14 @@ class Supervisor:
         log: logging.Logger,
         clock: Clock,
         certificate_expires: str,
+        parent: int,
     ) -> None:
         self._plan = plan
         self._prove = prove
         self._emit = emit
         self._log = log
         self._clock = clock
-        self._parent = os.getppid()
+        self._parent = parent
         self._stop = asyncio.Event()
         self._changed = asyncio.Condition()
         self._output: list[str] = []
@@ -110,7 +115,8 @@ class Supervisor:
         adopt_orphans()
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(lock(paths.supervisor_lock, wait=0))
+                # Not at once: `status` holds it for the moment that it takes to look at it.
+                stack.enter_context(lock(paths.supervisor_lock, wait=_LOCK_WAIT))
             except BlockingIOError:
                 raise IncompleteError(
                     "SR-STATE-006",
@@ -132,22 +138,22 @@ class Supervisor:
         """From the start of Ray to its end, whichever way that comes."""
         await self._enter(Phase.STARTING, "")
         ray = await start_ray(self._plan)
-        self._instance = replace(self._instance, ray=ProcessIdentity.of(ray.pid))
-        failure: SecureRayError | None = None
+        self._instance = replace(self._instance, ray=_identity(ray.pid))
+        failure: Exception | None = None
         try:
             await self._until_ready(ray)
             if not self._stop.is_set():
                 await self._until_proven()
                 await self._watch(ray)
-        except SecureRayError as error:
+        except Exception as error:  # noqa: BLE001  # raised again once Ray is stopped
             failure = error
-            self._log.error("%s: %s", error.code, error.cause)
+            self._log.error("%s", _cause(error))
         if failure is None:
             await self._enter(Phase.STOPPING, "asked to stop")
         for line in await stop_ray(ray, self._plan.cluster_id, os.getpid()):
             self._log.info("ended after ray start: %s", line)
         if failure is not None:
-            await self._enter(Phase.FAILED, failure.cause)
+            await self._enter(Phase.FAILED, _cause(failure))
             raise failure
         await self._enter(Phase.STOPPED, "asked to stop")
 
@@ -196,7 +202,7 @@ class Supervisor:
 
     async def _read_output(self, ray: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
         assert ray.stdout is not None  # noqa: S101  # start_ray asks for a pipe
-        async for line in ray.stdout:
+        while line := await _next_line(ray.stdout):
             text = line.decode(errors="replace").strip()
             if text:
                 self._log.debug("ray: %s", text)
@@ -249,7 +255,7 @@ class Supervisor:
             if not is_same_user(writer.get_extra_info("socket")):
                 return
             asked = json.loads(await asyncio.wait_for(reader.readline(), 5))
-            if asked.get("do") == "stop":
+            if asked == {"do": "stop"}:
                 self._stop.set()
                 await self._report_end(writer)
             else:
@@ -271,3 +277,25 @@ class Supervisor:
         ended = self._instance.phase in {Phase.STOPPED, Phase.FAILED}
         answer = {"phase": self._instance.phase.value, "reason": self._instance.reason}
         writer.write(json.dumps({**answer, "done": ended}).encode() + b"\n")
+
+
+def _identity(pid: int) -> ProcessIdentity | None:
+    try:
+        return ProcessIdentity.of(pid)
+    except psutil.NoSuchProcess:
+        return None  # it ended at once, and that has been noticed already
+
+
+async def _next_line(stream: asyncio.StreamReader) -> bytes:
+    while True:
+        try:
+            return await stream.readline()
+        except ValueError:  # too long: asyncio throws away what it has; the rest must be read too
+            continue
+
+
+def _cause(error: Exception) -> str:
+    # The text of any other error could hold what was worked on.
+    if isinstance(error, SecureRayError):
+        return error.cause
+    return f"a bug of secure-ray ({type(error).__name__})"

@@ -24,8 +24,12 @@ class CoreProcesses:
 
     @classmethod
     def below(cls, ray_pid: int) -> CoreProcesses:
-        """The children that `ray start` has now."""
-        return cls({child.pid: _title(child) for child in psutil.Process(ray_pid).children()})
+        """The children that `ray start` has now; none when it has just ended."""
+        try:
+            children = psutil.Process(ray_pid).children()
+        except psutil.Error:
+            children = []
+        return cls({child.pid: _title(child) for child in children})
 
     def newly_lost(self) -> list[str]:
         """Names of those that ended since the last call."""
