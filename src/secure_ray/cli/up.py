@@ -135,7 +135,7 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
     from secure_ray.cli.summary import print_summary, summary
     from secure_ray.node.bring_down import clean_up
     from secure_ray.node.bring_up import become_supervisor, bring_up
-    from secure_ray.node.cluster import changing, ensure_cluster
+    from secure_ray.node.cluster import changing, ensure_directories
     from secure_ray.node.instance import supervisor_lives
     from secure_ray.node.prepare import prepare
 
@@ -143,7 +143,7 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
         _report_running(paths, as_json=as_json)
         return
     decision = _decide(wish)
-    ensure_cluster(paths)
+    ensure_directories(paths)
     with changing(paths):
         if supervisor_lives(paths):  # started by somebody else while we waited
             _report_running(paths, as_json=as_json)

@@ -18,6 +18,7 @@ from secure_ray.base.files import (
     require_private_directory,
     write_private,
 )
+from secure_ray.base.plain import from_plain_json
 from secure_ray.node.paths import ClusterPaths, RunPaths, fits_sockets
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def read_cluster(paths: ClusterPaths) -> Cluster | None:
         return None
     text = read_private(paths.identity)
     try:
-        return Cluster(**json.loads(text))
-    except (ValueError, TypeError):
+        return from_plain_json(text, Cluster)
+    except ValueError:
         raise FailedError(
             DAMAGED_RECORD,
             f"{paths.identity} is not a cluster record",
@@ -69,15 +70,26 @@ def read_cluster(paths: ClusterPaths) -> Cluster | None:
         ) from None
 
 
-def ensure_cluster(paths: ClusterPaths) -> Cluster:
-    """Read the cluster at `paths`, or make it; its directories are checked or made.
+def ensure_directories(paths: ClusterPaths) -> None:
+    """Check the directories of the cluster at `paths`, or make them; then it can be locked.
 
     Raises:
-        FailedError: a path is not ours alone, or cannot be made.
+        FailedError: one is not ours alone, or cannot be made.
     """
     make_private_directory(paths.home)
     for directory in (paths.directory.parent, paths.passphrase.parent, paths.directory):
         make_private_directory(directory)
+
+
+def ensure_cluster(paths: ClusterPaths) -> Cluster:
+    """Read the cluster at `paths`, or make it; its directories are checked or made.
+
+    The caller holds the cluster's lock: two first starts at once would each make an id.
+
+    Raises:
+        FailedError: a path is not ours alone, or cannot be made.
+    """
+    ensure_directories(paths)
     known = read_cluster(paths)
     run = _ensure_run_directory(paths, known.run if known else None)
     cluster = Cluster(

@@ -154,7 +154,8 @@ def cluster_paths(environ: Mapping[str, str], name: str | None) -> ClusterPaths:
     Raises:
         UsageError: the name is not one.
     """
-    chosen = name or environ.get("SECURE_RAY_CLUSTER") or DEFAULT_CLUSTER
+    # An empty `--cluster "$UNSET"` must not mean the default cluster: `down` would stop it.
+    chosen = environ.get("SECURE_RAY_CLUSTER") or DEFAULT_CLUSTER if name is None else name
     if not _NAME.fullmatch(chosen):
         raise UsageError(
             "SR-CFG-011",
