@@ -53,7 +53,7 @@ def choose_ports(
             dashboard=settings.dashboard.enabled,
             closed=open_to_anybody(ray_version),
         )
-        reservation = _reserve(plan)
+        reservation = _reserve(plan) if plan.is_sound else None
         if reservation is not None:
             return plan, reservation
     raise FailedError(

@@ -150,6 +150,13 @@ class PortPlan:
         """The port that the supervisor holds so that no other cluster takes the block."""
         return self.base + RESERVATION_OFFSET
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether each port has one use: one that the user fixed may lie where another comes."""
+        single = [self.reservation, *(planned.port for planned in self.ports)]
+        shared = any(self.first_worker <= port <= self.last_worker for port in single)
+        return len(set(single)) == len(single) and not shared
+
     def allows(self, port: int) -> bool:
         """Whether a process of this cluster may listen on `port`."""
         planned = {entry.port for entry in self.ports}
