@@ -118,8 +118,10 @@ def after_shutdown(act: Callable[[], None]) -> None:
 
     def shutdown(*arguments: Any, **options: Any) -> None:
         ray.shutdown = original
-        original(*arguments, **options)
-        act()
+        try:
+            original(*arguments, **options)
+        finally:
+            act()
 
     shutdown.__doc__ = original.__doc__
     ray.shutdown = shutdown

@@ -53,6 +53,7 @@ def parallel_node(node_class: Any) -> Any:
     class ParallelNode(node_class):  # type: ignore[misc]  # Ray has no types
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self._dashboard_done = threading.Event()
+            self._dashboard_done.set()  # until it is asked for
             self._dashboard_error: BaseException | None = None
             super().__init__(*arguments, **options)
             self._dashboard_done.wait()
@@ -61,6 +62,7 @@ def parallel_node(node_class: Any) -> Any:
 
         def start_api_server(self, *, include_dashboard: bool, raise_on_failure: bool) -> None:
             start = super().start_api_server
+            self._dashboard_done.clear()
 
             def run() -> None:
                 try:
