@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from secure_ray.cli.down import AsJson, Cluster
+
+if TYPE_CHECKING:
+    from secure_ray.node.paths import ClusterPaths
 
 
 def register(app: typer.Typer) -> None:
@@ -26,25 +29,18 @@ def reset(
 
     The next start makes new ones.
     """
-    from secure_ray.base.errors import FailedError
     from secure_ray.cli.output import emit_json, say
     from secure_ray.node.bring_down import clean_up, reset
     from secure_ray.node.cluster import changing
-    from secure_ray.node.instance import supervisor_lives
     from secure_ray.node.paths import cluster_paths
 
     paths = cluster_paths(os.environ, cluster)
     removed: list[str] = []
     if paths.directory.exists():
-        if supervisor_lives(paths):
-            option = "" if cluster is None else f" --cluster {cluster}"
-            raise FailedError(
-                "SR-STATE-009",
-                f"cluster {paths.name} is running",
-                fix=f"secure-ray down{option}, then reset",
-            )
+        _require_stopped(paths)
         _require_consent(paths.name, str(paths.directory), yes=yes)
         with changing(paths):
+            _require_stopped(paths)  # somebody may have started it while we asked
             clean_up(paths)
             removed = [str(path) for path in reset(paths)]
     if as_json:
@@ -53,6 +49,19 @@ def reset(
         say(f"cluster {paths.name} removed: {', '.join(removed)}")
     else:
         say(f"there is no cluster {paths.name}")
+
+
+def _require_stopped(paths: ClusterPaths) -> None:
+    from secure_ray.base.errors import FailedError
+    from secure_ray.node.instance import supervisor_lives
+
+    if supervisor_lives(paths):
+        option = "" if paths.name == "default" else f" --cluster {paths.name}"
+        raise FailedError(
+            "SR-STATE-009",
+            f"cluster {paths.name} is running",
+            fix=f"secure-ray down{option}, then reset",
+        )
 
 
 def _require_consent(name: str, directory: str, *, yes: bool) -> None:
