@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 HEALTHY = "running"
+UNREADABLE = "unreadable"
 _ALIVE = {"starting", "proving", "running", "degraded", "stopping"}
 
 
@@ -35,13 +36,21 @@ def summary(paths: ClusterPaths) -> dict[str, Any]:
     }
     if not os.path.lexists(paths.instance):
         return facts
-    record = json.loads(read_private(paths.instance))
+    text = read_private(paths.instance)
+    try:
+        return facts | _of_record(json.loads(text), paths)
+    except (ValueError, KeyError, TypeError):
+        reason = "its record was written by another version; secure-ray down, then up, renews it"
+        return facts | {"state": UNREADABLE, "reason": reason}
+
+
+def _of_record(record: dict[str, Any], paths: ClusterPaths) -> dict[str, Any]:
     alive = supervisor_lives(paths)
     state, reason = record["phase"], record["reason"]
     if state in _ALIVE and not alive:
         state, reason = "died", "the supervisor was killed; secure-ray down stops what is left"
     plan = record["plan"]
-    facts |= {
+    facts = {
         "state": state,
         "reason": reason,
         "since": record["since"],
@@ -89,23 +98,31 @@ def _ports(plan: dict[str, Any]) -> dict[str, Any]:
 def _holders() -> dict[int, str]:
     import psutil
 
-    from secure_ray.base.processes import describe
-
     found = {}
     for connection in psutil.net_connections(kind="tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr:
-            pid = connection.pid
-            found[connection.laddr.port] = (
-                describe(psutil.Process(pid)) if pid else "another user's process"
-            )
+            found[connection.laddr.port] = _holder(connection.pid)
     return found
+
+
+def _holder(pid: int | None) -> str:
+    import psutil
+
+    from secure_ray.base.processes import describe
+
+    if not pid:
+        return "another user's process"
+    try:
+        return describe(psutil.Process(pid))
+    except psutil.Error:
+        return f"pid {pid}"  # gone since
 
 
 def print_summary(facts: dict[str, Any]) -> None:
     """What to know after `up`, and what to do next."""
     name = facts["cluster"]
     option = "" if name == "default" else f" --cluster {name}"
-    ports = {entry["component"]: entry["port"] for entry in facts["ports"]}
+    ports = {entry["component"]: entry["port"] for entry in facts.get("ports", ())}
     emit(f"cluster {name} is up: {len(ports)} services on 127.0.0.1, {facts['reason']}")
     emit(f"  identity     token and mutual TLS on; certificate {_days(facts)}")
     emit(f"  limits       {_limits(facts['limits'])}")
@@ -124,6 +141,9 @@ def print_summary(facts: dict[str, Any]) -> None:
 def print_status(facts: dict[str, Any]) -> None:
     """The whole of `secure-ray status`."""
     name, state = facts["cluster"], facts["state"]
+    if state == UNREADABLE:
+        emit(f"cluster {name}: {facts['reason']}")
+        return
     if state == "none":
         emit(f"cluster {name}: never started (secure-ray up --head)")
         return
