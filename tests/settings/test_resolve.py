@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_ray.settings.convert import read_settings, spell_settings
 from secure_ray.settings.fields import dotted, field_types, leaf_fields
 from secure_ray.settings.model import Settings
 from secure_ray.settings.problems import SettingsError
@@ -55,11 +56,17 @@ def test_the_last_source_wins_each_value_and_is_named(sources: list[dict[Any, An
         for path, value in values.items()
     }
     alone = nest({path: value for path, (value, _) in winners.items()})
-    assert Settings.model_validate(alone) == resolved.settings
+    assert read_settings(alone) == resolved.settings
     for path, (_, source) in winners.items():
         assert source == resolved.origin[dotted(path)]
     named = {dotted(path) for path in winners}
     assert all(origin == DEFAULT for key, origin in resolved.origin.items() if key not in named)
+
+
+@given(given_values())
+def test_spelled_settings_read_back_the_same(values: dict[tuple[str, ...], Any]) -> None:
+    settings = read_settings(nest(values))
+    assert settings == read_settings(spell_settings(settings))
 
 
 @given(st.lists(given_values(), max_size=3))
@@ -125,6 +132,25 @@ def test_sources_that_fit_together_need_not_fit_the_defaults() -> None:
         [from_flags({"pki.issuing_days": 30}), from_toml("[pki]\nleaf_days = 10", "file x")]
     )
     assert (resolved.settings.pki.leaf_days, resolved.settings.pki.issuing_days) == (10, 30)
+
+
+@pytest.mark.parametrize(
+    ("values", "allowed"),
+    [
+        ({"ports": {"gcs": 80}}, "ports.gcs = 80 should be at least 1024 and at most 65535"),
+        ({"limits": {"spill_limit": 1}}, "should be more than 0 and less than 1"),
+        ({"limits": {"num_cpus": 1.5}}, "should be a whole number"),
+        ({"limits": {"spill_limit": "1"}}, "should be a number"),
+        ({"limits": {"resources": {"a": float("inf")}}}, "should be a finite number"),
+        ({"logging": {"rotate_bytes": 1}}, "should be at least 64KiB"),
+        ({"ray": {"allow_flags": "--labels"}}, "should be a list"),
+        ({"environment": {"set": {"A": 1}}}, "environment.set.A should be text in quotes"),
+        ({"override": {"SR-NET-002": {"until": "2027-01-31"}}}, "SR-NET-002.reason is missing"),
+    ],
+)
+def test_a_problem_says_what_is_allowed(values: dict[str, Any], allowed: str) -> None:
+    (complaint,) = complaints(Source("file x", values))
+    assert complaint.endswith(f"{allowed} (file x)")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def show(
     json: Json = False,
 ) -> int:
     """Show every setting with its value and where it came from; secrets as stars."""
-    from dataclasses import asdict
+    from msgspec.structs import asdict
 
     from secure_ray.cli.output import columns, emit, emit_json
     from secure_ray.settings.resolve import rows

@@ -107,7 +107,9 @@ def describe(error: SecureRayError) -> dict[str, object]:
         described["refusals"] = [asdict(refusal) for refusal in error.refusals]
     problems = _problems(error)
     if problems:
-        described["problems"] = [asdict(problem) for problem in problems]
+        from msgspec import structs
+
+        described["problems"] = [structs.asdict(problem) for problem in problems]
     return described
 
 

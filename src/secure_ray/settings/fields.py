@@ -6,8 +6,10 @@ import functools
 import re
 import typing
 from collections.abc import Mapping
-from types import UnionType
-from typing import Literal, Union
+from types import NoneType, UnionType
+from typing import Annotated, Literal, TypeGuard, Union
+
+from msgspec import Struct, structs
 
 from secure_ray.settings.model import Settings
 
@@ -16,14 +18,35 @@ _PLAIN_PART = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @functools.cache
+def fields_of(struct: type[Struct]) -> Mapping[str, structs.FieldInfo]:
+    """The fields of a section, by the names that they have in a file."""
+    return {field.encode_name: field for field in structs.fields(struct)}
+
+
+@functools.cache
 def field_types() -> Mapping[Path, object]:
-    """The annotation of every section and every field; a field's path has its name in a file."""
+    """The annotation of every section and every field."""
     types: dict[Path, object] = {}
-    for section, field in Settings.model_fields.items():
-        types[(section,)] = field.annotation
-        for name, inner in getattr(field.annotation, "model_fields", {}).items():
-            types[section, inner.alias or name] = inner.annotation
+    for section, field in fields_of(Settings).items():
+        types[(section,)] = field.type
+        if is_struct(field.type):
+            types |= {(section, key): inner.type for key, inner in fields_of(field.type).items()}
     return types
+
+
+def is_struct(annotation: object) -> TypeGuard[type[Struct]]:
+    """Whether the value is a table with fields of its own."""
+    return isinstance(annotation, type(Struct))
+
+
+def bare(annotation: object) -> tuple[object, tuple[object, ...]]:
+    """The plain type in `annotation`, without `| None`, and what is noted beside it."""
+    if typing.get_origin(annotation) in {Union, UnionType}:
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not NoneType)
+    if typing.get_origin(annotation) is Annotated:
+        kind, *notes = typing.get_args(annotation)
+        return kind, tuple(notes)
+    return annotation, ()
 
 
 def leaf_fields() -> tuple[Path, ...]:
@@ -38,18 +61,11 @@ def is_open(path: Path) -> bool:
 
 def accepts_text(path: Path) -> bool:
     """Whether the value at `path` is text as it stands, so that `1` is "1" there."""
-    if path not in field_types() and is_open(path[:-1]):
-        return _is_text(typing.get_args(field_types()[path[:-1]])[1])
-    return _is_text(field_types().get(path))
-
-
-def _is_text(annotation: object) -> bool:
-    origin = typing.get_origin(annotation)
-    if origin in {Union, UnionType}:
-        return any(_is_text(part) for part in typing.get_args(annotation))
-    if origin is typing.Annotated:
-        return _is_text(typing.get_args(annotation)[0])
-    return annotation is str or origin is Literal
+    annotation = field_types().get(path)
+    if annotation is None and is_open(path[:-1]):
+        annotation = typing.get_args(field_types()[path[:-1]])[1]
+    kind, _ = bare(annotation)
+    return kind is str or typing.get_origin(kind) is Literal
 
 
 def dotted(path: Path) -> str:

@@ -7,42 +7,26 @@ even where a later source would win over it. Tables whose keys the user chooses 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from msgspec import Struct
 
-from secure_ray.settings.fields import Path, dotted, is_open, leaf_fields, nearest_key
-from secure_ray.settings.model import Settings
+from secure_ray.settings.convert import FlawedError, read_settings, spell_settings
+from secure_ray.settings.fields import Path, dotted, is_open, leaf_fields
 from secure_ray.settings.problems import Problem, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pydantic_core import ErrorDetails
-
+    from secure_ray.settings.convert import Flaw
+    from secure_ray.settings.model import Settings
     from secure_ray.settings.sources import Source
 
 DEFAULT = "default"
 HIDDEN = "********"
-_LONGEST_SHOWN = 80
-_COMPLAINTS = {
-    "bool_type": "should be true or false",
-    "dict_type": "should be a table",
-    "float_type": "should be a number",
-    "int_type": "should be a whole number",
-    "mapping_type": "should be a table",
-    "missing": "is missing",
-    "model_type": "should be a table",
-    "string_type": "should be text in quotes",
-    "tuple_type": "should be a list",
-}
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """The settings that won.
 
     Attributes:
@@ -54,8 +38,7 @@ class Resolved:
     origin: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Struct, frozen=True):
     """One setting for output; `value` is plain JSON, and stars where it may be a secret."""
 
     key: str
@@ -78,10 +61,10 @@ def resolve(sources: Sequence[Source]) -> Resolved:
             winners[path] = (value, source.label(path))
     origin = {dotted(path): label for path, (_, label) in winners.items()}
     try:
-        settings = Settings.model_validate(_nest(winners))
-    except ValidationError as error:
+        settings = read_settings(_nest(winners))
+    except FlawedError as error:
         raise SettingsError(
-            tuple(_problem(detail, _joint_label(detail, origin)) for detail in _details(error))
+            tuple(_problem(flaw, _joint_label(flaw, origin)) for flaw in error.flaws)
         ) from None
     for path in leaf_fields():
         if not any(known[: len(path)] == path for known in winners):
@@ -91,8 +74,7 @@ def resolve(sources: Sequence[Source]) -> Resolved:
 
 def rows(resolved: Resolved) -> tuple[Row, ...]:
     """Every setting in the order of the model, without secrets."""
-    values = resolved.settings.model_dump(mode="json", by_alias=True)
-    found = dict(_leaves(values))
+    found = dict(_leaves(spell_settings(resolved.settings)))
     return tuple(
         Row(
             dotted(path),
@@ -106,50 +88,19 @@ def rows(resolved: Resolved) -> tuple[Row, ...]:
 
 def _problems_alone(source: Source) -> Iterator[Problem]:
     try:
-        Settings.model_validate(source.values)
-    except ValidationError as error:
-        for detail in _details(error):
-            # What a section says of its fields together is judged once all sources are in.
-            if not _is_joint(detail):
-                yield _problem(detail, source.label(_path(detail)))
+        read_settings(source.values)
+    except FlawedError as error:
+        # What a section says of its fields together is judged once all sources are in.
+        alone = (flaw for flaw in error.flaws if not flaw.joint)
+        yield from (_problem(flaw, source.label(flaw.path)) for flaw in alone)
 
 
-def _details(error: ValidationError) -> list[ErrorDetails]:
-    return error.errors(include_url=False, include_context=False)
+def _problem(flaw: Flaw, source: str) -> Problem:
+    return Problem(flaw.code, dotted(flaw.path), flaw.value, flaw.complaint, source)
 
 
-def _is_joint(detail: ErrorDetails) -> bool:
-    return len(detail["loc"]) == 1 and detail["type"] == "value_error"
-
-
-def _path(detail: ErrorDetails) -> Path:
-    parts = tuple(str(part) for part in detail["loc"])
-    return parts[:-1] if parts[-1] == "[key]" else parts
-
-
-def _problem(detail: ErrorDetails, source: str) -> Problem:
-    path = _path(detail)
-    if detail["type"] == "extra_forbidden":
-        near = nearest_key(path)
-        hint = f"; did you mean {near}?" if near else ""
-        return Problem("SR-CFG-001", dotted(path), "", f"is not a setting{hint}", source)
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    complaint = _COMPLAINTS.get(detail["type"], message)
-    return Problem("SR-CFG-002", dotted(path), _show(path, detail), complaint, source)
-
-
-def _show(path: Path, detail: ErrorDetails) -> str:
-    # A passphrase may stand where its file's path belongs, a token among variables.
-    private = path[0] == "environment" or path[-1] == "passphrase_file"
-    value = detail["input"]
-    if private or isinstance(value, Mapping) or detail["loc"][-1] == "[key]":
-        return ""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
-
-
-def _joint_label(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
-    prefix = f"{detail['loc'][0]}."
+def _joint_label(flaw: Flaw, origin: Mapping[str, str]) -> str:
+    prefix = f"{dotted(flaw.path)}."
     labels = {label for key, label in origin.items() if key.startswith(prefix)}
     return ", ".join(sorted(labels)) or DEFAULT
 

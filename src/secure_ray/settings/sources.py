@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from secure_ray.settings.fields import Path, accepts_text, is_open
 from secure_ray.settings.problems import Problem, SettingsError, syntax_error
@@ -26,8 +27,7 @@ RESERVED_VARIABLES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Struct, frozen=True):
     """Settings from one place.
 
     Attributes:
