@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from secure_ray.base.errors import FailedError
-from secure_ray.cli.main import COMMAND_MODULES, build_app, main, wants_json
+from secure_ray.cli.main import COMMAND_MODULES, build_app, main, needed_modules, wants_json
 
 SOURCE = Path(__file__).parents[2] / "src"
 HEAVY = {
@@ -86,14 +86,32 @@ def test_every_command_is_there(name: str) -> None:
     assert (name,) in PATHS
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("name", COMMAND_MODULES)
+def test_a_command_is_the_same_alone_and_among_the_others(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for build in (None, build_app):
+        main([name, "--help"], build=build)
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["exp"], ["--", "up"]])
+def test_all_commands_are_there_where_none_is_named(arguments: list[str]) -> None:
+    assert needed_modules(arguments) == COMMAND_MODULES
+
+
+@pytest.mark.parametrize("arguments", ["'--help'", "'config', 'show'"])
+def test_what_must_be_quick_imports_nothing_heavy(arguments: str, tmp_path: Path) -> None:
     script = (
-        "import sys; from secure_ray.cli.main import main; main(['--help']);"
+        f"import sys; from secure_ray.cli.main import main; main([{arguments}]);"
         "print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={"PYTHONPATH": str(SOURCE)},
+        env={"PYTHONPATH": str(SOURCE), "HOME": str(tmp_path)},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,

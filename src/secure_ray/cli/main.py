@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +46,8 @@ def main(
     _tolerate_any_text()
     as_json = wants_json(arguments)
     try:
-        code = run_command((build or build_app)(), arguments)
+        app = build() if build else build_app(needed_modules(arguments))
+        code = run_command(app, arguments)
         sys.stdout.flush()
     except SecureRayError as error:
         report(error, as_json=as_json)
@@ -63,8 +63,14 @@ def main(
     return code
 
 
-def build_app() -> typer.Typer:
-    """The application with every command."""
+def needed_modules(arguments: Sequence[str]) -> Sequence[str]:
+    """The one command that is named first, or all: for `--help`, and for what is misspelt."""
+    first = tuple(arguments[:1])
+    return first if set(first) & set(COMMAND_MODULES) else COMMAND_MODULES
+
+
+def build_app(modules: Sequence[str] = COMMAND_MODULES) -> typer.Typer:
+    """The application with the commands of `modules`."""
     app = typer.Typer(
         name=PROGRAM,
         help="Ray, locked by default.",
@@ -75,10 +81,8 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for name in COMMAND_MODULES:
-        module = f"secure_ray.cli.{name}"
-        if find_spec(module) is not None:
-            import_module(module).register(app)
+    for name in modules:
+        import_module(f"secure_ray.cli.{name}").register(app)
     return app
 
 
