@@ -80,6 +80,7 @@ def test_any_other_bind_is_refused(bind: object) -> None:
         ("limits", "spill_limit", 1),
         ("limits", "resource_isolation", True),
         ("limits", "system_reserved_cpu", 0.0),
+        ("limits", "system_reserved_cpu", float("inf")),
         ("logging", "level", "INFO"),
         ("logging", "format", "xml"),
         ("logging", "rotate_bytes", "1KB"),
@@ -178,3 +179,4 @@ def test_a_setting_cannot_be_changed_afterwards() -> None:
 def test_chosen_variables_are_not_in_the_repr() -> None:
     settings = read_settings({"environment": {"set": {"TOKEN": "hunter2"}}})
     assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.environment.__rich_repr__())

@@ -186,6 +186,7 @@ def test_an_unknown_variable_is_refused(variable: str) -> None:
         {"environment": {"set": "TOKEN=hunter2"}},
         {"environment": {"pass": ["TOKEN=hunter2"]}},
         {"pki": {"passphrase_file": "hunter2"}},
+        {"limits": {"num_cpus": {"TOKEN": "hunter2"}}},
         {"environment": {"set": {"TOKEN": "hunter2"}, "pas": []}},
     ],
 )
