@@ -1,7 +1,7 @@
 """The kinds of value that settings have, and how each is written.
 
-A kind is an annotation: a plain type, bounds (`msgspec.Meta`), and a `Form` where a value is
-written differently from how it is kept. Messages finish the sentence "limits.memory ...".
+A kind is an annotation: a plain type, bounds (`msgspec.Meta`), and a `Form` where reading it takes
+more than that. Messages finish the sentence "limits.memory ...".
 """
 
 import math
@@ -27,7 +27,7 @@ _WANTED_TIME = "should be a date or a time, for example 2027-01-31"
 
 
 class Form(Struct, frozen=True):
-    """How a value is written.
+    """How a value is read and written.
 
     Attributes:
         read: From what was given to the value; its ValueError says what is wrong.
