@@ -7,33 +7,16 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from support.tampered import up_tampered
 
 if TYPE_CHECKING:
     from support.clusters import Machine
 
 pytestmark = pytest.mark.ray
-
-TAMPERED = Path(__file__).parents[1] / "support" / "tampered.py"
-
-
-def up_tampered(machine: Machine, changes: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    arguments = ["up", "--head", "--num-cpus", "1", "--json"]
-    return subprocess.run(
-        [*machine.prefix, sys.executable, str(TAMPERED), json.dumps(changes), *arguments],
-        env=machine.environment(),
-        cwd=machine.home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def free_port() -> int:

@@ -3,12 +3,14 @@
     python tampered.py '{"unset": ["RAY_USE_TLS"]}' up --head
 
 Keys: `unset`, `set` (variables of Ray's environment), `token_in` (a variable that gets the token),
-`open_run` (makes the run directory 0755 at this event of the start).
+`open_run` (makes the run directory 0755 at this event of the start), `sans` (further names in the
+leaf).
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from secure_ray.node.plan import LaunchPlan
+    from support.clusters import Machine
+
+
+def up_tampered(machine: Machine, changes: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """`up --head --json` with `changes`, to its end."""
+    arguments = ["up", "--head", "--num-cpus", "1", "--json"]
+    return subprocess.run(
+        [*machine.prefix, sys.executable, __file__, json.dumps(changes), *arguments],
+        env=machine.environment(),
+        cwd=machine.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def tamper(plan: LaunchPlan, changes: dict[str, Any]) -> LaunchPlan:
@@ -52,6 +70,7 @@ def run(changes: dict[str, Any], arguments: list[str]) -> int:
             prepared.plan.run.directory.chmod(0o755)
         original_bring_up(prepared, watch)
 
+    prepare._SANS += tuple(changes.get("sans", ()))
     # Both are looked up by `up` when it runs.
     prepare.prepare = prepare_tampered
     bring_up.bring_up = bring_up_tampered

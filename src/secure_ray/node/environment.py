@@ -87,6 +87,9 @@ def ray_environment(
         # A drain before stopping would only wait for detached actors that the stop ends anyway
         # (Ray 2.60.0, _private/node.py `_drain_node_before_shutdown`).
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # With usage statistics off Ray still reports that they are off (Ray 2.60.0,
+        # dashboard/modules/usage_stats). What is no URL reaches nobody.
+        "RAY_USAGE_STATS_REPORT_URL": "off",
     }
     # After what secure-ray sets: policy let these through, some of them by an override.
     environment |= variables

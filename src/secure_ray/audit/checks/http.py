@@ -36,7 +36,10 @@ WRONG_TOKEN = Rule(
     fix="stop the cluster: it runs without RAY_AUTH_MODE=token",
 )
 
-TIMEOUT = 5.0
+# Before its first answer the dashboard asks three clouds' metadata services whether it runs there,
+# and meanwhile serves nobody. Where a firewall swallows that, it takes 12 s with one name server
+# (Ray 2.60.0, _common/usage/usage_lib.py `get_cloud_from_metadata_requests`).
+TIMEOUT = 45.0
 _MISSING, _FORBIDDEN, _SERVER_ERROR = 401, 403, 500
 
 
