@@ -24,6 +24,7 @@ def hardened_cluster(
     grpc_tls: Tls = Tls.MUTUAL,
     grpc_token: str | None = CLUSTER_TOKEN,
     http_token: str | None = CLUSTER_TOKEN,
+    grpc_loading: int = 0,
 ) -> Iterator[Target]:
     """Every gRPC and HTTP component of Ray and one worker; a parameter takes a protection out."""
     state, session = home / "state", home / "ray"
@@ -36,7 +37,7 @@ def hardened_cluster(
         planned = []
         for component in COMPONENTS:
             if component.protocol is Protocol.GRPC:
-                server = grpc_server(pki, tls=grpc_tls, token=grpc_token)
+                server = grpc_server(pki, tls=grpc_tls, token=grpc_token, loading=grpc_loading)
             elif component.protocol is Protocol.HTTP:
                 server = http_server(http_token)
             else:

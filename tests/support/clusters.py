@@ -16,10 +16,13 @@ import psutil
 
 from secure_ray.node.advisories import read_advisories
 from secure_ray.policy.advisories import INFORMATIONAL, affecting
+from secure_ray.policy.ports import open_to_anybody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# The agent of older Rays runs jobs without a token, so it is kept closed there.
+JOBS_WORK = not open_to_anybody(metadata.version("ray"))
 PROGRAM = Path(sys.executable).with_name("secure-ray")
 _TIMEOUT = 180
 # What a caller needs and what coverage or a package manager put there; nothing that steers Ray.

@@ -54,12 +54,19 @@ class Tls(Enum):
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Every method is there; like Ray's, it looks for the token when it is called."""
+    """Every method is there; like Ray's, it looks for the token when it is called.
 
-    def __init__(self, token: str | None) -> None:
+    The first `loading` calls come before it knows any method.
+    """
+
+    def __init__(self, token: str | None, loading: int) -> None:
         self._token = token
+        self._loading = loading
 
     def service(self, _details: object) -> object:
+        if self._loading > 0:
+            self._loading -= 1
+            return None
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, _request: bytes, context: Any) -> bytes:
@@ -71,11 +78,11 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 @contextmanager
 def grpc_server(
-    pki: Pki, *, tls: Tls = Tls.MUTUAL, token: str | None = CLUSTER_TOKEN
+    pki: Pki, *, tls: Tls = Tls.MUTUAL, token: str | None = CLUSTER_TOKEN, loading: int = 0
 ) -> Iterator[int]:
     """Yields the port."""
     server = grpc.server(ThreadPoolExecutor(2), options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers((_Methods(token),))
+    server.add_generic_rpc_handlers((_Methods(token, loading),))
     if tls is Tls.NONE:
         port = server.add_insecure_port("127.0.0.1:0")
     else:

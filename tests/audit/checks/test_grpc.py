@@ -47,6 +47,11 @@ def test_hardened_cluster(target: Target) -> None:
     assert len(findings) == 5 * PORTS
 
 
+def test_server_that_does_not_know_its_methods_yet_is_waited_for(home: Path, pki: Pki) -> None:
+    with hardened_cluster(home, pki, grpc_loading=2) as target:
+        assert _statuses(target)[TOKEN.code] == {Status.PASS}
+
+
 def test_every_grpc_component_has_a_call() -> None:
     assert set(CALLS) == {c.name for c in COMPONENTS if c.protocol is Protocol.GRPC}
 

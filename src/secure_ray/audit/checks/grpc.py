@@ -6,6 +6,7 @@ refuses everybody, or is not there, proves nothing.
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,7 +61,11 @@ TOKEN = Rule(
 )
 
 TIMEOUT = 5.0
-_UNAUTHENTICATED = 16  # grpc/doc/statuscodes.md
+# grpc/doc/statuscodes.md
+_UNIMPLEMENTED = 12
+_UNAUTHENTICATED = 16
+_LOADING_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
 _THREADS = 8
 # One call of each server that changes nothing when it is answered after all (Ray 2.52.1 to 2.60.0,
 # core/generated/*_pb2.py). Ray asks for the token only once it knows the method.
@@ -163,12 +168,22 @@ def _knock(host: str, door: Door, clients: _Clients) -> Knocks:
     def probe(client: ssl.SSLContext | None, call: Call | None = None) -> ProbeResult:
         return probe_grpc(host, door.port, client=client, timeout=TIMEOUT, call=call)
 
+    def call(token: Secret | None) -> ProbeResult:
+        # The node agent opens its port before it has loaded what it serves, and until then knows
+        # no method, so cannot refuse one (Ray 2.52.1, dashboard/agent.py).
+        deadline = time.monotonic() + _LOADING_SECONDS
+        while True:
+            result = probe(clients.own, Call(door.method, token))
+            if result.status != _UNIMPLEMENTED or time.monotonic() > deadline:
+                return result
+            time.sleep(_PAUSE_SECONDS)
+
     return Knocks(
         plaintext=probe(None),
         no_certificate=probe(clients.anonymous),
         foreign=probe(clients.foreign),
-        no_token=probe(clients.own, Call(door.method)),
-        wrong_token=probe(clients.own, Call(door.method, wrong)),
+        no_token=call(None),
+        wrong_token=call(wrong),
     )
 
 
