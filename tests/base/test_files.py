@@ -13,6 +13,7 @@ import pytest
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import (
     free_bytes,
+    is_there,
     lock,
     lock_is_free,
     make_private_directory,
@@ -452,3 +453,24 @@ class TestLock:
 
         with pytest.raises(FailedError), lock(place / "lock", wait=0):
             pass
+
+
+def test_is_there_sees_a_dangling_link_and_nothing_else_that_is_gone(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+
+    assert is_there(link)
+    assert not is_there(tmp_path / "gone")
+    assert not is_there(tmp_path / "gone" / "below")
+
+
+def test_where_we_may_not_look_is_not_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "lstat", refuse)  # root may look everywhere
+
+    with pytest.raises(FailedError, match="SR-FILE-004"):
+        is_there(tmp_path)

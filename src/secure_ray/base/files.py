@@ -86,6 +86,21 @@ def require_safe_ancestors(path: Path) -> None:
             )
 
 
+def is_there(path: Path) -> bool:
+    """Whether something, a dangling link included, is at `path`.
+
+    Raises:
+        FailedError: we may not look.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _os_failure("read", path, error) from None
+    return True
+
+
 def read_private(path: Path, *, max_bytes: int = 1 << 20) -> bytes:
     """The content of a file of ours with mode 0600; a link is not followed.
 

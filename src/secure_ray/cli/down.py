@@ -23,6 +23,7 @@ def down(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
 
     Also after a crash: what a killed supervisor left behind is found, named and stopped.
     """
+    from secure_ray.base.files import is_there
     from secure_ray.cli.output import emit_json, say, warn
     from secure_ray.cli.progress import progress
     from secure_ray.node.bring_down import bring_down
@@ -32,7 +33,7 @@ def down(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
     paths = cluster_paths(os.environ, cluster)
     was_running = False
     leftovers: list[str] = []
-    if paths.directory.exists():
+    if is_there(paths.directory):
         with changing(paths), progress() as show:
             was_running, leftovers = bring_down(paths, lambda phase: show({"event": phase}))
     for line in leftovers:

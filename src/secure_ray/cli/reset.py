@@ -29,6 +29,7 @@ def reset(
 
     The next start makes new ones.
     """
+    from secure_ray.base.files import is_there
     from secure_ray.cli.output import emit_json, say
     from secure_ray.node.bring_down import clean_up, reset
     from secure_ray.node.cluster import changing
@@ -36,7 +37,7 @@ def reset(
 
     paths = cluster_paths(os.environ, cluster)
     removed: list[str] = []
-    if paths.directory.exists():
+    if is_there(paths.directory):
         _require_stopped(paths)
         _require_consent(paths.name, str(paths.directory), yes=yes)
         with changing(paths):

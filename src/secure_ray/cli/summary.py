@@ -6,11 +6,10 @@ Reads the supervisor's record as plain JSON: building the typed plan would cost 
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from secure_ray.base.files import read_private
+from secure_ray.base.files import is_there, read_private
 from secure_ray.cli.output import emit
 from secure_ray.node.instance import supervisor_lives
 
@@ -34,7 +33,7 @@ def summary(paths: ClusterPaths) -> dict[str, Any]:
         "state": "none",
         "directory": str(paths.directory),
     }
-    if not os.path.lexists(paths.instance):
+    if not is_there(paths.instance):
         return facts
     text = read_private(paths.instance)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.base.files import (
+    is_there,
     lock,
     make_private_directory,
     read_private,
@@ -57,7 +57,7 @@ def read_cluster(paths: ClusterPaths) -> Cluster | None:
     Raises:
         FailedError: the file is there but cannot be trusted or read.
     """
-    if not os.path.lexists(paths.identity):
+    if not is_there(paths.identity):
         return None
     text = read_private(paths.identity)
     try:
@@ -118,7 +118,7 @@ def _ensure_run_directory(paths: ClusterPaths, known: str | None) -> Path:
     if fits_sockets(inside):
         make_private_directory(inside)
         return inside
-    if known is not None and os.path.lexists(known):
+    if known is not None and is_there(Path(known)):
         require_private_directory(Path(known))
         return Path(known)
     chosen = _SHORT_PARENT / f"sr-{secrets.token_hex(4)}"

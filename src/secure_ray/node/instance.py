@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import lock_is_free, read_private, write_private
+from secure_ray.base.files import is_there, lock_is_free, read_private, write_private
 from secure_ray.base.plain import from_plain_json, plain_json
 from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node.plan import LaunchPlan
@@ -68,7 +68,7 @@ def read_instance(paths: ClusterPaths) -> Instance | None:
     Raises:
         FailedError: the file is there but is not ours alone.
     """
-    if not paths.instance.is_symlink() and not paths.instance.exists():
+    if not is_there(paths.instance):
         return None
     text = read_private(paths.instance)
     try:
@@ -79,7 +79,7 @@ def read_instance(paths: ClusterPaths) -> Instance | None:
 
 def supervisor_lives(paths: ClusterPaths) -> bool:
     """Whether a supervisor of this cluster is alive."""
-    return paths.supervisor_lock.exists() and not lock_is_free(paths.supervisor_lock)
+    return is_there(paths.supervisor_lock) and not lock_is_free(paths.supervisor_lock)
 
 
 def require_running(paths: ClusterPaths) -> Instance:
