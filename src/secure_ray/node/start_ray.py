@@ -21,6 +21,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STOP_GRACE = 20.0
 _KILL_GRACE = 5.0
+_LOOK_SECONDS = 0.05
 
 
 async def start_ray(plan: LaunchPlan) -> asyncio.subprocess.Process:
@@ -59,6 +60,16 @@ def cluster_processes(cluster_id: str, root: int | None) -> list[psutil.Process]
     return list(found.values())
 
 
+async def until_ended(ray: asyncio.subprocess.Process) -> None:
+    """Wait for the end of `ray start`, and for nothing else.
+
+    `Process.wait` also waits, in Python 3.11 and 3.12, until nobody holds the other end of its
+    output (gh-119710), and what it left behind may.
+    """
+    while ray.returncode is None:  # noqa: ASYNC110  # asyncio has no event for it
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 async def stop_ray(ray: asyncio.subprocess.Process, cluster_id: str, own_pid: int) -> list[str]:
     """Stop Ray and whatever it started.
 
@@ -68,10 +79,10 @@ async def stop_ray(ray: asyncio.subprocess.Process, cluster_id: str, own_pid: in
     if ray.returncode is None:
         ray.terminate()
         try:
-            await asyncio.wait_for(ray.wait(), _STOP_GRACE)
+            await asyncio.wait_for(until_ended(ray), _STOP_GRACE)
         except asyncio.TimeoutError:
             ray.kill()
-            await ray.wait()
+            await until_ended(ray)
     return await asyncio.to_thread(stop_leftovers, cluster_id, own_pid)
 
 

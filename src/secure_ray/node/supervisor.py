@@ -25,7 +25,7 @@ from secure_ray.base.files import lock, make_private_directory
 from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node.control import is_same_user
 from secure_ray.node.instance import Instance, Phase, write_instance
-from secure_ray.node.start_ray import adopt_orphans, start_ray, stop_ray
+from secure_ray.node.start_ray import adopt_orphans, start_ray, stop_ray, until_ended
 from secure_ray.node.watch import CoreProcesses, reap_orphans, why_ray_ended
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _READY_LINE = b"Ray runtime started."
 _WATCH_SECONDS = 1.0
 _LOCK_WAIT = 1.0
+_LAST_WORDS_SECONDS = 2.0
 _OUTPUT_KEPT = 40
 
 
@@ -174,7 +175,7 @@ class Supervisor:
         ready = asyncio.Event()
         reader = asyncio.create_task(self._read_output(ray, ready))
         waits = {asyncio.create_task(event.wait()): event for event in (ready, self._stop)}
-        ended = asyncio.create_task(ray.wait())
+        ended = asyncio.create_task(until_ended(ray))
         try:
             done, _ = await asyncio.wait(
                 {*waits, ended},
@@ -182,7 +183,8 @@ class Supervisor:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if ended in done:
-                await reader
+                # Not for ever: what it left behind may hold the other end.
+                await asyncio.wait({reader}, timeout=_LAST_WORDS_SECONDS)
                 raise FailedError(
                     "SR-RAY-010",
                     f"ray start ended with {ray.returncode}: {self._last_words()}",
