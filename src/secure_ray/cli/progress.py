@@ -1,4 +1,4 @@
-"""What is shown while Ray starts: a spinner on a terminal, nothing elsewhere."""
+"""What is shown while Ray starts: the step and its seconds on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ def progress() -> Iterator[Callable[[dict[str, Any]], None]]:
         yield lambda _event: None
         return
     from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status(_TEXTS["starting"]) as status:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(_TEXTS["starting"], total=None)
 
         def show(event: dict[str, Any]) -> None:
-            status.update(_TEXTS.get(event["event"], event["event"]))
+            display.update(task, description=_TEXTS.get(event["event"], event["event"]))
 
         yield show
