@@ -71,7 +71,7 @@ def plan_of(home: Path, toml: str = "", *, host: Host = HOST, **more: Any) -> La
 
 def with_command(plan: LaunchPlan, script: str) -> LaunchPlan:
     """The plan with a Python script in place of `ray start`."""
-    return replace(plan, argv=(sys.executable, "-u", "-c", script))
+    return replace(plan, argv=(sys.executable, "-u", "-S", "-c", script))
 
 
 def instance_of(plan: LaunchPlan, phase: Phase = Phase.RUNNING, **more: Any) -> Instance:
