@@ -59,6 +59,37 @@ def require_private_directory(path: Path) -> None:
     require_safe_ancestors(path)
 
 
+def require_private_file(path: Path) -> None:
+    """Check that `path` is a regular file of ours that nobody else can open, and no link.
+
+    Raises:
+        FailedError: it is not.
+    """
+    _require_ours(path, _lstat(path), stat.S_ISREG, "a regular file")
+
+
+def require_private_socket(path: Path) -> None:
+    """Check that `path` is a Unix socket of ours that nobody else can connect to, and no link.
+
+    Raises:
+        FailedError: it is not.
+    """
+    _require_ours(path, _lstat(path), stat.S_ISSOCK, "a socket")
+
+
+def require_own_directory(path: Path) -> None:
+    """Check that `path` is a directory of ours and no link, whatever its mode.
+
+    For what lies in a private directory and is opened to others by somebody else's program.
+
+    Raises:
+        FailedError: it is not.
+    """
+    found = _lstat(path)
+    _require_kind(path, found.st_mode, stat.S_ISDIR, "a directory")
+    _require_owner(path, found)
+
+
 def require_safe_ancestors(path: Path) -> None:
     """Check that nobody else can swap a directory above `path` (as `sshd` does: StrictModes).
 
@@ -284,21 +315,29 @@ def _lstat(path: Path) -> os.stat_result:
 
 
 def _require_ours(path: Path, found: os.stat_result, is_kind: object, kind: str) -> None:
-    assert callable(is_kind)  # noqa: S101  # stat.S_ISDIR or stat.S_ISREG
-    if not is_kind(found.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "something else"
-        raise _not_what_it_should_be(path, kind, what)
-    if found.st_uid != os.geteuid():
-        raise FailedError(
-            "SR-FILE-002",
-            f"{path} belongs to uid {found.st_uid}, not to you (uid {os.geteuid()})",
-            fix="run as its owner, or choose another directory with SECURE_RAY_HOME",
-        )
+    _require_kind(path, found.st_mode, is_kind, kind)
+    _require_owner(path, found)
     if found.st_mode & _OTHERS_MAY_ANYTHING:
         raise FailedError(
             "SR-FILE-002",
             f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o})",
             fix=f"if nobody else has touched it: chmod go-rwx {path}",
+        )
+
+
+def _require_kind(path: Path, mode: int, is_kind: object, kind: str) -> None:
+    assert callable(is_kind)  # noqa: S101  # stat.S_ISDIR, stat.S_ISREG or stat.S_ISSOCK
+    if not is_kind(mode):
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
+        raise _not_what_it_should_be(path, kind, what)
+
+
+def _require_owner(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise FailedError(
+            "SR-FILE-002",
+            f"{path} belongs to uid {found.st_uid}, not to you (uid {os.geteuid()})",
+            fix="run as its owner, or choose another directory with SECURE_RAY_HOME",
         )
 
 

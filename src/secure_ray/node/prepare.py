@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import free_bytes, make_private_directory
+from secure_ray.base.files import (
+    free_bytes,
+    make_private_directory,
+    require_own_directory,
+    require_private_file,
+    require_private_socket,
+)
 from secure_ray.node.choose_ports import choose_ports
 from secure_ray.node.cluster import Cluster, ensure_cluster, read_cluster, write_cluster
 from secure_ray.node.paths import RunPaths
@@ -63,6 +70,7 @@ def prepare(
     """
     settings = decision.settings
     cluster = ensure_cluster(paths)
+    _require_nothing_planted(paths, cluster.run_paths)
     _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
     _forget_old_sessions(cluster.run_paths)
     credentials = _credentials(paths, cluster, settings, now, ephemeral=ephemeral)
@@ -138,6 +146,19 @@ def _credentials(
             leaf=timedelta(days=settings.pki.leaf_days),
         ),
     )
+
+
+def _require_nothing_planted(paths: ClusterPaths, run: RunPaths) -> None:
+    """What is opened or replaced later, by us or by Ray, is what the last start left there."""
+    for path, require in (
+        (paths.passphrase, require_private_file),
+        (paths.instance, require_private_file),
+        (paths.log, require_private_file),
+        (run.control, require_private_socket),
+        (run.ray, require_own_directory),
+    ):
+        if os.path.lexists(path):
+            require(path)
 
 
 def _require_space(paths: ClusterPaths, run: RunPaths, least: int) -> None:
