@@ -82,7 +82,7 @@ class Supervised:
         return found
 
     def until(self, name: str) -> dict[str, Any]:
-        seen = []
+        seen: list[dict[str, Any]] = []
         while (event := self.event())["event"] != name:
             assert event["event"] != "end", seen
             seen.append(event)

@@ -38,7 +38,7 @@ def cpu_quota(cgroups: str, mount: Path) -> float:
 
 def _groups(cgroups: str, mount: Path, controller: str) -> Iterator[Path]:
     """The directories of the process's groups for `controller`, and of all above them."""
-    for line in cgroups.splitlines():
+    for line in cgroups.splitlines() or ["0::/"]:
         rest = line.partition(":")[2]
         controllers, _, path = rest.partition(":")
         if not controllers:
