@@ -74,8 +74,9 @@ def ray_environment(
         ports: The port plan.
         cluster_id: The mark of the cluster's processes.
     """
-    environment = {"PATH": f"{os.path.dirname(sys.executable)}:{_SYSTEM_PATH}"}  # noqa: PTH120
-    environment |= select_passed(caller, tuple(settings.environment.pass_))
+    environment = select_passed(caller, tuple(settings.environment.pass_))
+    # After the caller's: a pattern such as "P*" must not bring in the caller's search path.
+    environment |= {"PATH": f"{os.path.dirname(sys.executable)}:{_SYSTEM_PATH}"}  # noqa: PTH120
     environment |= identity_environment(paths.pki / "node" / "current", paths.token)
     environment |= _limit_variables(settings)
     environment |= _log_variables(settings)
