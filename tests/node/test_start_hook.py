@@ -9,9 +9,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from support.plans import SOURCE
 
 from secure_ray.node.start_hook import apply, parallel_node, shortcut_fits
+from support.plans import SOURCE
 
 
 class Node:
