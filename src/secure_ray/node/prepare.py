@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -80,21 +81,24 @@ def prepare(
     if ensure_token(paths.token):
         changes.append("cluster token made")
     ports, reservation = choose_ports(settings, cluster.base, decision.versions["ray"])
-    write_cluster(paths, replace(cluster, base=ports.base))
-    plan = build_plan(
-        settings=settings,
-        paths=paths,
-        run=cluster.run_paths,
-        ports=ports,
-        limits=decision.limits,
-        versions=decision.versions,
-        caller=caller,
-        cluster_id=cluster.id,
-        variables=decision.variables,
-        ray_options=decision.ray_options,
-        working_directory=working_directory,
-        ephemeral=ephemeral,
-    )
+    with ExitStack() as failed:
+        failed.callback(reservation.close)
+        write_cluster(paths, replace(cluster, base=ports.base))
+        plan = build_plan(
+            settings=settings,
+            paths=paths,
+            run=cluster.run_paths,
+            ports=ports,
+            limits=decision.limits,
+            versions=decision.versions,
+            caller=caller,
+            cluster_id=cluster.id,
+            variables=decision.variables,
+            ray_options=decision.ray_options,
+            working_directory=working_directory,
+            ephemeral=ephemeral,
+        )
+        failed.pop_all()
     expires = credentials.leaf.not_after.isoformat(timespec="seconds")
     return Prepared(plan, reservation, tuple(changes), credentials.warnings, expires)
 
