@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import secure_ray
 from secure_ray.base.processes import ProcessIdentity
+from secure_ray.node.decide import Decision
 from secure_ray.node.instance import Instance, Phase
 from secure_ray.node.paths import ClusterPaths, RunPaths
 from secure_ray.node.plan import LaunchPlan, build_plan
@@ -94,3 +95,19 @@ def make_directories(plan: LaunchPlan) -> LaunchPlan:
     for directory in (plan.paths.directory, *plan.private_directories):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return plan
+
+
+def decision_of(toml: str = "", **more: Any) -> Decision:
+    """What `decide` would say to the settings in `toml` on `HOST`."""
+    settings = settings_of(toml)
+    limits, refusals = decide_limits(settings.limits, HOST, {})
+    assert not refusals
+    given: dict[str, Any] = {
+        "settings": settings,
+        "limits": limits,
+        "versions": VERSIONS,
+        "ray_options": (),
+        "variables": {},
+        "notices": (),
+    }
+    return Decision(**(given | more))

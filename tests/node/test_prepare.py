@@ -1,0 +1,235 @@
+"""From a decision to a plan whose files, keys and ports are there; or, for a preview, are not."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from secure_ray.base.errors import FailedError
+from secure_ray.network.listeners import can_bind
+from secure_ray.node import prepare as module
+from secure_ray.node.cluster import ensure_cluster, read_cluster
+from secure_ray.node.paths import ClusterPaths, RunPaths
+from secure_ray.node.prepare import Prepared, prepare, preview
+from support.plans import NOW, VERSIONS, decision_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from secure_ray.node.plan import LaunchPlan
+
+    Make = Callable[..., Prepared]
+
+
+@pytest.fixture
+def paths(home: Path) -> ClusterPaths:
+    return ClusterPaths(home, "a")
+
+
+@pytest.fixture
+def make(paths: ClusterPaths) -> Iterator[Make]:
+    """`prepare` for settings; the ports that a test holds are let go."""
+    reservations = []
+
+    def make(toml: str = "", **more: Any) -> Prepared:
+        prepared = prepare(decision_of(toml), paths, caller={}, now=NOW, **more)
+        reservations.append(prepared.reservation)
+        return prepared
+
+    yield make
+    for reservation in reservations:
+        reservation.close()
+
+
+def everything(directory: Path) -> dict[str, tuple[int, float]]:
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_ino, path.lstat().st_mtime)
+        for path in directory.rglob("*")
+    }
+
+
+def test_first_start_makes_all_and_tells_it(make: Make, paths: ClusterPaths) -> None:
+    prepared = make()
+
+    assert "cluster token made" in prepared.changes
+    assert any("root" in change for change in prepared.changes)
+    plan = prepared.plan
+    for file in (plan.certificates / "node.key", paths.token, paths.passphrase):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(paths.token.read_bytes()) == 64
+    assert plan.run == RunPaths(paths.directory / "run")
+    cluster = read_cluster(paths)
+    assert cluster is not None
+    assert (cluster.id, cluster.base) == (plan.cluster_id, plan.ports.base)
+
+
+def test_block_of_ports_is_held_until_it_is_let_go(make: Make) -> None:
+    prepared = make()
+    port = prepared.plan.ports.reservation
+
+    assert not can_bind("127.0.0.1", port)
+    prepared.reservation.close()
+    assert can_bind("127.0.0.1", port)
+
+
+def test_second_start_changes_nothing(make: Make, paths: ClusterPaths) -> None:
+    first = make()
+    first.reservation.close()
+    token, root = paths.token.read_bytes(), (paths.pki / "root.crt").read_bytes()
+
+    second = make()
+
+    assert second.changes == ()
+    assert second.plan == first.plan
+    assert second.certificate_expires == first.certificate_expires
+    assert paths.token.read_bytes() == token
+    assert (paths.pki / "root.crt").read_bytes() == root
+
+
+def test_lives_of_the_settings_are_those_of_the_leaf(make: Make) -> None:
+    expires = datetime.fromisoformat(make("[pki]\nleaf_days = 5").certificate_expires)
+
+    assert timedelta(days=4) < expires - NOW <= timedelta(days=5)
+
+
+def test_passphrase_lies_where_the_settings_say(
+    make: Make, home: Path, paths: ClusterPaths
+) -> None:
+    (home / "vault").mkdir(mode=0o700)
+    chosen = home / "vault" / "phrase"
+
+    make(f'[pki]\npassphrase_file = "{chosen}"')
+
+    assert chosen.is_file()
+    assert not paths.passphrase.exists()
+
+
+def test_ephemeral_cluster_keeps_no_authority(make: Make, paths: ClusterPaths) -> None:
+    prepared = make(ephemeral=True, working_directory=Path("/work"))
+
+    assert prepared.plan.ephemeral
+    assert prepared.plan.working_directory == Path("/work")
+    assert sorted(path.name for path in paths.pki.rglob("*.key")) == ["node.key"]
+    assert datetime.fromisoformat(prepared.certificate_expires) - NOW <= timedelta(days=30)
+
+
+@pytest.mark.parametrize("full", ["directory", "run"])
+def test_full_disk_is_told_before_anything_is_made(
+    make: Make, paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    place = paths.directory / "run" if full == "run" else paths.directory
+    monkeypatch.setattr(module, "free_bytes", lambda path: 5 << 20 if path == place else 500 << 30)
+
+    with pytest.raises(FailedError) as caught:
+        make('[limits]\nmin_free_disk = "1GiB"')
+
+    assert caught.value.code == "SR-FILE-006"
+    assert f"5 MiB are free at {place}" in caught.value.cause
+    assert not paths.token.exists()
+    assert not paths.pki.exists()
+
+
+def test_full_disk_loses_nothing(make: Make, paths: ClusterPaths) -> None:
+    make().reservation.close()
+    token = paths.token.read_bytes()
+
+    with pytest.raises(FailedError):
+        make('[limits]\nmin_free_disk = "100000TiB"')
+
+    assert paths.token.read_bytes() == token
+    make()
+
+
+def test_token_that_is_none_is_not_replaced(make: Make, paths: ClusterPaths) -> None:
+    make().reservation.close()
+    paths.token.write_text("short")
+
+    with pytest.raises(FailedError) as caught:
+        make()
+
+    assert caught.value.code == "SR-PKI-012"
+    assert paths.token.read_text() == "short"
+
+
+def session(ray: Path, name: str) -> Path:
+    logs = ray / name / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.out").touch()
+    return ray / name
+
+
+def test_logs_of_the_last_three_starts_are_kept(make: Make, paths: ClusterPaths) -> None:
+    ray = ensure_cluster(paths).run_paths.ray
+    names = [f"session_2026-11-{day:02}_10-00-00_000000_{day}" for day in (3, 12, 1, 9, 22)]
+    for name in names:
+        session(ray, name)
+    (ray / "session_latest").symlink_to(names[-1])
+    (ray / "ray_current_cluster").write_text("127.0.0.1:10240")
+
+    make()
+
+    assert sorted(path.name for path in ray.iterdir()) == [
+        names[3],
+        names[1],
+        names[4],
+        "session_latest",
+    ]
+
+
+def test_link_among_old_sessions_is_not_followed(
+    make: Make, paths: ClusterPaths, home: Path
+) -> None:
+    ray = ensure_cluster(paths).run_paths.ray
+    target = session(home, "precious")
+    for day in range(1, 6):
+        (ray / "x").mkdir(parents=True, exist_ok=True)
+        (ray / f"session_2026-11-{day:02}").symlink_to(target)
+
+    make()
+
+    assert (target / "logs" / "raylet.out").exists()
+
+
+def preview_of(paths: ClusterPaths, toml: str = "") -> LaunchPlan:
+    return preview(decision_of(toml), paths, caller={})
+
+
+def test_preview_writes_nothing(home: Path) -> None:
+    paths = ClusterPaths(home / "new", "a")
+
+    plan = preview_of(paths)
+
+    assert plan.versions == VERSIONS
+    assert list(home.iterdir()) == []
+
+
+def test_preview_of_a_known_cluster_is_its_plan_and_changes_nothing(
+    make: Make, paths: ClusterPaths, home: Path
+) -> None:
+    prepared = make()
+    prepared.reservation.close()
+    before = everything(home)
+
+    assert preview_of(paths) == prepared.plan
+    assert everything(home) == before
+
+
+def test_preview_holds_no_ports(paths: ClusterPaths) -> None:
+    assert can_bind("127.0.0.1", preview_of(paths).ports.reservation)
+
+
+def test_two_clusters_share_no_port_and_no_file(home: Path) -> None:
+    prepared = [
+        prepare(decision_of(), ClusterPaths(home, name), caller={}, now=NOW) for name in ("a", "b")
+    ]
+    with closing(prepared[0].reservation), closing(prepared[1].reservation):
+        first, second = (entry.plan for entry in prepared)
+        assert first.ports.base != second.ports.base
+        assert first.cluster_id != second.cluster_id
+        assert not set(first.private_directories) & set(second.private_directories)
+        assert first.paths.token.read_bytes() != second.paths.token.read_bytes()
