@@ -1,0 +1,211 @@
+"""Stopping a cluster: its supervisor is asked, what a dead one left is found, others live on."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from secure_ray.base.errors import FailedError, IncompleteError
+from secure_ray.base.files import lock
+from secure_ray.node import bring_down as module
+from secure_ray.node.bring_down import bring_down, clean_up, reset
+from secure_ray.node.cluster import ensure_cluster
+from secure_ray.node.environment import INSTANCE_VARIABLE
+from secure_ray.node.instance import write_instance
+from secure_ray.node.paths import ClusterPaths
+from support.plans import instance_of, plan_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SLEEP = "import signal; print('ready', flush=True); signal.pause()"
+STEPS = ["running", "stopping", "stopped"]
+
+
+@pytest.fixture
+def paths(home: Path) -> ClusterPaths:
+    return ClusterPaths(home, "a")
+
+
+@contextmanager
+def leftover(mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that carries a cluster's mark."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", SLEEP], stdout=subprocess.PIPE, env={INSTANCE_VARIABLE: mark}
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def supervisor(paths: ClusterPaths, *, answers: bool = True) -> Iterator[list[Any]]:
+    """Holds the lock, takes one request, lets the lock go."""
+    asked: list[Any] = []
+    held, served = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        with lock(paths.supervisor_lock, wait=0):
+            held.set()
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as lines:
+                asked.append(json.loads(lines.readline()))
+                if answers:
+                    told = "".join(json.dumps({"phase": step}) + "\n" for step in STEPS)
+                    connection.sendall(told.encode())
+                else:
+                    served.wait(30)
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(ensure_cluster(paths).run_paths.control))
+        server.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert held.wait(30)
+        try:
+            yield asked
+        finally:
+            served.set()
+            thread.join()
+
+
+def steps_of(paths: ClusterPaths) -> tuple[list[str], tuple[bool, list[str]]]:
+    steps: list[str] = []
+    return steps, bring_down(paths, steps.append)
+
+
+def test_what_never_was_is_down(paths: ClusterPaths) -> None:
+    assert steps_of(paths) == ([], (False, []))
+    assert not paths.directory.exists()
+
+
+def test_what_is_down_is_down(paths: ClusterPaths) -> None:
+    ensure_cluster(paths)
+
+    assert steps_of(paths) == ([], (False, []))
+
+
+def test_supervisor_is_asked_to_stop(paths: ClusterPaths) -> None:
+    with supervisor(paths) as asked:
+        assert steps_of(paths) == (STEPS, (True, []))
+
+    assert asked == [{"do": "stop"}]
+
+
+def test_supervisor_that_does_not_answer_is_told(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEP_TIMEOUT", 0.05)
+
+    with supervisor(paths, answers=False), pytest.raises(IncompleteError) as caught:
+        bring_down(paths, lambda _step: None)
+
+    assert caught.value.code == "SR-STATE-005"
+
+
+def test_supervisor_that_does_not_end_is_told(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEP_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "request", lambda *_, **__: iter(()))
+    ensure_cluster(paths)
+    write_instance(instance_of(plan_of(paths.home, paths=paths)))  # this process is its supervisor
+
+    with lock(paths.supervisor_lock, wait=0), pytest.raises(IncompleteError) as caught:
+        bring_down(paths, lambda _step: None)
+
+    assert caught.value.code == "SR-STATE-005"
+
+
+def test_what_a_killed_supervisor_left_is_stopped_and_named(paths: ClusterPaths) -> None:
+    cluster = ensure_cluster(paths)
+    other = ensure_cluster(ClusterPaths(paths.home, "b"))
+    with leftover(cluster.id) as ours, leftover(other.id) as theirs:
+        _, (was_running, left) = steps_of(paths)
+
+        assert not was_running
+        assert len(left) == 1
+        assert f"(pid {ours.pid})" in left[0]
+        assert theirs.poll() is None
+        assert clean_up(ClusterPaths(paths.home, "c")) == []
+
+
+def test_damaged_record_does_not_keep_what_runs_from_being_stopped(paths: ClusterPaths) -> None:
+    mark = secrets.token_hex(8)
+    ensure_cluster(paths)
+    write_instance(instance_of(plan_of(paths.home, paths=paths, cluster_id=mark)))
+    paths.identity.write_text("{")
+    with leftover(mark) as process:
+        _, (_, left) = steps_of(paths)
+
+    assert f"(pid {process.pid})" in left[0]
+
+
+def test_record_that_was_planted_is_not_followed(paths: ClusterPaths, home: Path) -> None:
+    ensure_cluster(paths)
+    paths.identity.rename(home / "elsewhere")
+    paths.identity.symlink_to(home / "elsewhere")
+
+    with pytest.raises(FailedError):
+        bring_down(paths, lambda _step: None)
+
+
+def test_reset_removes_all_of_one_cluster(paths: ClusterPaths, home: Path) -> None:
+    paths = ClusterPaths(home / ("x" * 60), "a")
+    run = ensure_cluster(paths).run_paths.directory
+    other = ClusterPaths(paths.home, "b")
+    others_run = ensure_cluster(other).run_paths.directory
+    for entry in (paths, other):
+        entry.passphrase.touch(mode=0o600)
+    try:
+        assert reset(paths) == [run, paths.directory, paths.passphrase]
+
+        assert not run.exists()
+        assert not paths.directory.exists()
+        assert not paths.passphrase.exists()
+        assert other.directory.is_dir()
+        assert other.passphrase.is_file()
+        assert others_run.is_dir()
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.rmtree(others_run)
+
+
+def test_reset_of_what_never_was(paths: ClusterPaths) -> None:
+    assert reset(paths) == []
+
+
+def test_reset_follows_no_link(paths: ClusterPaths, home: Path) -> None:
+    ensure_cluster(paths)
+    (home / "precious").mkdir()
+    (home / "precious" / "file").touch()
+    (paths.directory / "spill").symlink_to(home / "precious")
+
+    reset(paths)
+
+    assert (home / "precious" / "file").exists()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_reset_of_a_cluster_whose_record_is_damaged(paths: ClusterPaths, *, known: bool) -> None:
+    run = ensure_cluster(paths).run_paths
+    if known:
+        write_instance(instance_of(plan_of(paths.home, paths=paths, run=run)))
+    paths.identity.write_text("{")
+
+    reset(paths)
+
+    assert not paths.directory.exists()

@@ -1,0 +1,288 @@
+"""`secure_init` up to the point where Ray comes in: what it starts, joins or refuses."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from secure_ray.base.errors import FailedError, RefusedError
+from secure_ray.base.files import lock
+from secure_ray.node import ray_process
+from secure_ray.node import session as module
+from secure_ray.node.instance import write_instance
+from secure_ray.node.session import _inside_cluster, _labels, _split, secure_init
+from support.plans import BASE, instance_of, make_directories, plan_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from secure_ray.node.plan import LaunchPlan
+
+MARKS = ("SECURE_RAY_CLUSTER", "SECURE_RAY_INSTANCE", "SECURE_RAY_CONFIG", "RAY_AUTH_MODE")
+
+
+@pytest.fixture(autouse=True)
+def home_of_the_test(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in MARKS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SECURE_RAY_HOME", str(home))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What Ray is asked for; nothing of it is run."""
+    asked: list[dict[str, Any]] = []
+
+    def init(**arguments: Any) -> str:
+        asked.append(arguments)
+        return "context"
+
+    monkeypatch.setattr(ray_process, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_process, "init", init)
+    monkeypatch.setattr(ray_process, "after_shutdown", lambda _act: None)
+    monkeypatch.setattr(ray_process, "harden", lambda _environment: lambda: None)
+    return asked
+
+
+@contextmanager
+def running(plan: LaunchPlan) -> Iterator[None]:
+    """A record of a running cluster, and the lock that says so."""
+    make_directories(plan)
+    write_instance(instance_of(plan))
+    with lock(plan.paths.supervisor_lock, wait=0):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "rest"),
+    [
+        ({}, {}, {}),
+        ({"num_cpus": 2, "namespace": "n"}, {"limits.num_cpus": 2}, {"namespace": "n"}),
+        (
+            {
+                "num_gpus": 1,
+                "resources": {"a": 1},
+                "object_store_memory": 5,
+                "_memory": 6,
+                "include_dashboard": False,
+                "dashboard_port": 9000,
+            },
+            {
+                "limits.num_gpus": 1,
+                "limits.resources": {"a": 1},
+                "limits.object_store_memory": 5,
+                "limits.memory": 6,
+                "dashboard.enabled": False,
+                "ports.dashboard": 9000,
+            },
+            {},
+        ),
+        ({"labels": {"a": "b"}}, {}, {}),
+        ({"dashboard_host": "0.0.0.0"}, {}, {"dashboard_host": "0.0.0.0"}),
+    ],
+)
+def test_arguments_that_size_a_cluster_become_settings(
+    arguments: dict[str, Any], settings: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    before = dict(arguments)
+
+    found, remaining = _split(arguments)
+
+    assert {key: value for key, value in found.items() if value is not None} == settings
+    assert remaining == rest
+    assert arguments == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (None, ()),
+        ({}, ()),
+        ({"b": "2", "a": "1"}, ("--labels=a=1,b=2",)),
+    ],
+)
+def test_labels_become_an_option(labels: dict[str, str] | None, options: tuple[str, ...]) -> None:
+    assert _labels({"labels": labels}) == options
+    assert _labels({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "inside"),
+    [
+        ({}, False),
+        ({"SECURE_RAY_INSTANCE": "1", "RAY_AUTH_MODE": "token"}, True),
+        ({"SECURE_RAY_INSTANCE": "1"}, False),
+        ({"SECURE_RAY_INSTANCE": "1", "RAY_AUTH_MODE": "disabled"}, False),
+        ({"SECURE_RAY_CLUSTER": "a", "RAY_AUTH_MODE": "token"}, False),
+    ],
+)
+def test_whether_the_program_runs_inside_a_cluster(
+    environ: dict[str, str], *, inside: bool
+) -> None:
+    assert _inside_cluster(environ) == inside
+
+
+@pytest.mark.parametrize(
+    ("address", "cluster", "environ", "way"),
+    [
+        (None, None, {}, "start"),
+        ("local", None, {}, "start"),
+        ("local", None, {"SECURE_RAY_CLUSTER": "a"}, "start"),
+        ("auto", None, {}, "join"),
+        (None, "a", {}, "join"),
+        (None, None, {"SECURE_RAY_CLUSTER": "a"}, "join"),
+        ("192.0.2.1:6379", None, {}, "join"),
+        ("ray://192.0.2.1:10001", None, {}, "join"),
+        (None, None, {"SECURE_RAY_INSTANCE": "1", "RAY_AUTH_MODE": "token"}, "inside"),
+    ],
+)
+def test_what_is_started_and_what_is_joined(
+    ray: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    cluster: str | None,
+    environ: dict[str, str],
+    way: str,
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    ways: list[str] = []
+    monkeypatch.setattr(module, "_start", lambda *_: ways.append("start"))
+    monkeypatch.setattr(module, "_join", lambda *_: ways.append("join"))
+
+    secure_init(address, cluster=cluster)
+
+    assert (ways or ["inside"]) == [way]
+    assert ray == ([{"address": None}] if way == "inside" else [])
+
+
+def test_second_call_is_rays_own_affair(
+    ray: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_process, "is_initialized", lambda: True)
+
+    assert secure_init("auto", ignore_reinit_error=True) == "context"
+
+    assert ray == [{"address": "auto", "ignore_reinit_error": True}]
+
+
+@pytest.mark.parametrize("address", ["auto", None, f"127.0.0.1:{BASE}"])
+def test_the_running_cluster_is_joined_at_its_own_address(
+    ray: list[dict[str, Any]], home: Path, address: str | None
+) -> None:
+    with running(plan_of(home)):
+        assert secure_init(address, cluster="default", namespace="n") == "context"
+
+    assert ray == [{"address": f"127.0.0.1:{BASE}", "namespace": "n"}]
+
+
+@pytest.mark.parametrize(
+    "address", ["192.0.2.1:6379", "ray://127.0.0.1:10001", "127.0.0.1:1", "localhost:6379"]
+)
+def test_another_address_is_refused(ray: list[dict[str, Any]], home: Path, address: str) -> None:
+    with running(plan_of(home)), pytest.raises(FailedError) as caught:
+        secure_init(address)
+
+    assert caught.value.code == "SR-RAY-020"
+    assert ray == []
+
+
+def test_no_cluster_to_join_is_told(ray: list[dict[str, Any]]) -> None:
+    with pytest.raises(FailedError) as caught:
+        secure_init("auto")
+
+    assert caught.value.code == "SR-STATE-004"
+    assert ray == []
+
+
+@pytest.mark.parametrize("way", ["start", "join", "inside"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"dashboard_host": "0.0.0.0"},
+        {"_system_config": {"AUTH_MODE": "disabled"}},
+        {"runtime_env": {"env_vars": {"RAY_AUTH_MODE": "disabled"}}},
+        {"no_such_argument": 1},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_unsafe_arguments_are_refused_on_every_way(
+    ray: list[dict[str, Any]],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    arguments: dict[str, Any],
+) -> None:
+    if way == "inside":
+        monkeypatch.setenv("SECURE_RAY_INSTANCE", "1")
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    # On a Ray that would need an override the refusal could be another.
+    monkeypatch.setattr("secure_ray.node.decide.judge_ray", lambda *_: ())
+
+    with running(plan_of(home)), pytest.raises(RefusedError) as caught:
+        secure_init("auto" if way == "join" else None, **arguments)
+
+    assert [refusal.source for refusal in caught.value.refusals] == [
+        f"argument {next(iter(arguments))}"
+    ]
+    assert ray == []
+    assert not (home / "ephemeral").exists()
+
+
+def test_environment_is_put_back_when_ray_does_not_connect(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored: list[bool] = []
+    monkeypatch.setattr(ray_process, "harden", lambda _: lambda: restored.append(True))
+
+    def fail(**_arguments: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(ray_process, "init", fail)
+
+    with running(plan_of(home)), pytest.raises(ConnectionError):
+        secure_init("auto")
+
+    assert restored == [True]
+    assert ray == []
+
+
+@pytest.mark.parametrize("fails", ["prepare", "bring_up", "connect", None])
+def test_started_cluster_is_removed_whatever_fails(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch, fails: str | None
+) -> None:
+    def step(name: str, result: object = None) -> Any:
+        def run(*_arguments: Any, **_options: Any) -> object:
+            if fails == name:
+                raise KeyboardInterrupt
+            return result
+
+        return run
+
+    def end(ephemeral: Any) -> None:
+        ends.append(ephemeral)
+
+    class Prepared:
+        plan = plan_of(home)
+
+    ends: list[Any] = []
+    monkeypatch.setattr("secure_ray.node.decide.judge_ray", lambda *_: ())
+    monkeypatch.setattr("secure_ray.node.prepare.prepare", step("prepare", Prepared()))
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", step("bring_up"))
+    monkeypatch.setattr(module, "_connect", step("connect", "context"))
+    monkeypatch.setattr("secure_ray.node.ephemeral.Ephemeral.end", end)
+    monkeypatch.setattr("atexit.register", lambda _act: None)
+
+    if fails is None:
+        assert secure_init(num_cpus=1) == "context"
+        assert ends == []
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            secure_init(num_cpus=1)
+        assert len(ends) == 1
+    assert ray == []
