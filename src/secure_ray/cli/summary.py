@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 HEALTHY = "running"
+UP = frozenset({HEALTHY, "degraded"})
 UNREADABLE = "unreadable"
 _ALIVE = {"starting", "proving", "running", "degraded", "stopping"}
 

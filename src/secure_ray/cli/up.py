@@ -169,12 +169,18 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
 
 
 def _report_running(paths: ClusterPaths, *, as_json: bool) -> None:
+    from secure_ray.base.errors import IncompleteError
     from secure_ray.cli.output import emit_json, say
-    from secure_ray.cli.summary import summary
-    from secure_ray.node.instance import require_running
+    from secure_ray.cli.summary import UP, summary
 
-    require_running(paths)
+    facts = summary(paths)
+    if facts["state"] not in UP:
+        raise IncompleteError(
+            "SR-STATE-003",
+            f"cluster {paths.name} has a supervisor already, which is {facts['state']}",
+            fix="wait for it, then run this again",
+        )
     if as_json:
-        emit_json("secure-ray/up/1", summary(paths))
+        emit_json("secure-ray/up/1", facts)
     else:
         say(f"cluster {paths.name} is already up; secure-ray status shows it")
