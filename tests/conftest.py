@@ -50,6 +50,11 @@ def running() -> Iterator[Machine]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,  # noqa: ARG001  # pytest's signature

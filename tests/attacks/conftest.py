@@ -87,7 +87,8 @@ class Job:
 @pytest.fixture(scope="session")
 def job(live: Live) -> Iterator[Job]:
     """What the attacks try, done by somebody who may: so that their failure says something."""
-    door, pipe = live.ports["dashboard"], live.machine.home / "job.pipe"
+    live.port("agent_http")  # which runs the jobs
+    door, pipe = live.port("dashboard"), live.machine.home / "job.pipe"
     os.mkfifo(pipe)
     # For reading and writing: opening it for reading alone would wait for the writer.
     descriptor = os.open(pipe, os.O_RDWR)

@@ -84,7 +84,7 @@ def test_door_is_shut(live: Live, marker: Path, door: Door, attempt: Attempt) ->
     order = {"entrypoint": f"touch '{marker}'", "submission_id": marker.name}
 
     answer = ask(
-        live.ports[door.component],
+        live.port(door.component),
         door.method,
         door.path,
         headers={"Content-Type": "application/json", **attempt.headers(live.token.reveal())},
@@ -100,9 +100,9 @@ def test_of_all_the_jobs_only_the_allowed_one_is_there(live: Live, job: Job) -> 
     for door in ("dashboard", "agent_http"):
         order = b'{"entrypoint": "true", "submission_id": "refused"}'
         path = "/api/jobs/" if door == "dashboard" else "/api/job_agent/jobs/"
-        assert ask(live.ports[door], "POST", path, body=order).status == MISSING
+        assert ask(live.port(door), "POST", path, body=order).status == MISSING
 
-    jobs = ask(live.ports["dashboard"], "GET", "/api/jobs/", headers=live.authorized).data
+    jobs = ask(live.port("dashboard"), "GET", "/api/jobs/", headers=live.authorized).data
 
     submitted = {entry["submission_id"] for entry in jobs}
     assert job.id in submitted
@@ -122,7 +122,7 @@ def test_of_all_the_jobs_only_the_allowed_one_is_there(live: Live, job: Job) -> 
 def test_payloads_of_the_campaigns_are_refused(live: Live, entrypoint: str) -> None:
     """ShadowRay 2.0 and RondoDox: their recon call and their shells, with their user agent."""
     answer = ask(
-        live.ports["dashboard"],
+        live.port("dashboard"),
         "POST",
         "/api/jobs/",
         headers={"User-Agent": "Mozilla/5.0 (scanner@example.invalid)"},

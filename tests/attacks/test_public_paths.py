@@ -115,7 +115,7 @@ def _pairs(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize(("component", "path"), _pairs(CLOSED))
 def test_asks_for_the_token(live: Live, component: str, path: str, method: str) -> None:
-    assert ask(live.ports[component], method, path).status == MISSING
+    assert ask(live.port(component), method, path).status == MISSING
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_asks_for_the_token(live: Live, component: str, path: str, method: str) 
     ],
 )
 def test_other_spellings_ask_for_it_too(live: Live, target: str) -> None:
-    assert ask_raw(live.ports["dashboard"], target).status == MISSING
+    assert ask_raw(live.port("dashboard"), target).status == MISSING
 
 
 @pytest.mark.parametrize(("component", "path"), _pairs(PUBLIC))
 def test_public_paths_tell_nothing_of_the_cluster(live: Live, component: str, path: str) -> None:
-    answer = ask(live.ports[component], "GET", path)
+    answer = ask(live.port(component), "GET", path)
 
     assert answer.status in {200, 403, 404}
     told = answer.body.decode(errors="replace")
@@ -152,11 +152,11 @@ def test_public_paths_tell_nothing_of_the_cluster(live: Live, component: str, pa
 def test_what_the_public_paths_say(live: Live) -> None:
     """Word for word, so that a Ray that says more is noticed."""
     said = {
-        path: ask(live.ports["dashboard"], "GET", path).body.decode()
+        path: ask(live.port("dashboard"), "GET", path).body.decode()
         for path in ("/api/authentication_mode", "/api/gcs_healthz")
     }
     said |= {
-        f"agent {path}": ask(live.ports["agent_http"], "GET", path).body.decode()
+        f"agent {path}": ask(live.port("agent_http"), "GET", path).body.decode()
         for path in PUBLIC["agent_http"]
     }
 
