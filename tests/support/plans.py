@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import secure_ray
+from secure_ray.base.files import make_private_directory
 from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node.decide import Decision
 from secure_ray.node.instance import Instance, Phase
@@ -93,7 +94,7 @@ def instance_of(plan: LaunchPlan, phase: Phase = Phase.RUNNING, **more: Any) -> 
 def make_directories(plan: LaunchPlan) -> LaunchPlan:
     """What `prepare` would have made for `plan`."""
     for directory in (plan.paths.directory, *plan.private_directories):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
     return plan
 
 

@@ -1,0 +1,291 @@
+"""`up`: from options to a wish, what it says, and what it does not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from secure_ray.base.errors import FailedError
+from secure_ray.base.files import lock
+from secure_ray.cli.main import main
+from secure_ray.node.instance import Phase, write_instance
+from secure_ray.node.paths import ClusterPaths
+from secure_ray.node.prepare import Prepared
+from support.plans import BASE, EXPIRES, HOST, VERSIONS, instance_of, make_directories, plan_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Seen = list[tuple[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user on a host that is the same everywhere, with Ray 2.60.0."""
+    for name in [name for name in os.environ if name.startswith(("RAY_", "SECURE_RAY_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SECURE_RAY_HOME", str(home / "state"))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("secure_ray.node.decide.read_host", lambda _environ: HOST)
+    monkeypatch.setattr("secure_ray.node.decide.read_versions", lambda: dict(VERSIONS))
+
+
+@pytest.fixture
+def paths(home: Path) -> ClusterPaths:
+    return ClusterPaths(home / "state", "default")
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch, paths: ClusterPaths) -> Seen:
+    """What would be started; a record of a running cluster is all that comes of it."""
+    calls: Seen = []
+
+    def start(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> None:
+        calls.append(("background", prepared.plan))
+        on_event({"event": "starting"})
+        prepared.reservation.close()
+        write_instance(instance_of(prepared.plan, reason="9 checks passed"))
+
+    def become(prepared: Prepared) -> None:
+        calls.append(("foreground", prepared.plan))
+        prepared.reservation.close()
+        raise SystemExit(0)
+
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", start)
+    monkeypatch.setattr("secure_ray.node.bring_up.become_supervisor", become)
+    del paths
+    return calls
+
+
+def test_only_heads_can_be_started(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    assert main(["up"]) == 2
+
+    assert "SR-CFG-012" in capsys.readouterr().err
+    assert list(home.iterdir()) == []
+
+
+def test_options_become_the_plan(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {
+        "--num-cpus": "2",
+        "--num-gpus": "0",
+        "--memory": "1GiB",
+        "--object-store-memory": "100MiB",
+        "--resources": '{"slots": 3}',
+        "--bind": "local",
+    }
+    words = [word for option in options.items() for word in option]
+
+    assert main(["up", "--head", *words, "--", "--labels=team=a"]) == 0
+
+    ((way, plan),) = seen
+    assert way == "background"
+    assert plan.limits.num_cpus == 2
+    assert plan.limits.num_gpus == 0
+    assert plan.limits.memory == 1 << 30
+    assert plan.limits.object_store_memory == 100 << 20
+    assert plan.limits.resources == {"slots": 3}
+    assert plan.argv[-1] == "--labels=team=a"
+    out, err = capsys.readouterr()
+    assert "cluster token made" in err
+    assert "cluster default is up" in out
+
+
+def test_json_is_the_summary(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--head", "--json", "--cluster", "b"]) == 0
+
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["schema"] == "secure-ray/up/1"
+    assert facts["cluster"] == "b"
+    assert seen[0][1].paths.name == "b"
+
+
+def test_block_becomes_the_supervisor(seen: Seen) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", "--head", "--block"])
+
+    assert [way for way, _ in seen] == ["foreground"]
+
+
+def test_dry_run_prints_the_plan_and_changes_nothing(
+    seen: Seen, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--head", "--dry-run", "--num-cpus", "3"]) == 0
+
+    out = capsys.readouterr().out
+    assert out.startswith("# cluster default: nothing was changed\n")
+    assert "--num-cpus=3" in out
+    assert "RAY_AUTH_MODE=token" in out
+
+    assert main(["up", "--head", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["environment"]["RAY_USE_TLS"] == "1"
+    assert list(home.iterdir()) == []
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "says"),
+    [
+        (["--", "--dashboard-host=0.0.0.0"], {}, 3, "flag --dashboard-host"),
+        (["--", "--unknown"], {}, 3, "flag --unknown"),
+        (["--num-cpus", "9"], {}, 3, "SR-LIMIT-001"),
+        ([], {"RAY_AUTH_MODE": "tokn"}, 3, "RAY_AUTH_MODE"),
+        (["--resources", "[]"], {}, 2, "SR-CFG-013"),
+        (["--resources", "{"], {}, 2, "SR-CFG-013"),
+        (["--resources", '{"CPU": 1}'], {}, 2, "SR-CFG-002"),
+        (["--memory", "many"], {}, 2, "SR-CFG-002"),
+        (["--bind", "0.0.0.0"], {}, 2, "localhost only"),
+        (["--cluster", ".."], {}, 2, "SR-CFG-011"),
+        (["--cluster", ""], {}, 2, "SR-CFG-011"),
+        (["--config", "none.toml"], {}, 2, "SR-CFG-004"),
+        ([], {"SECURE_RAY_HOME": "relative"}, 2, "SR-CFG-010"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["", "dry"])
+def test_what_is_wrong_is_told_before_anything_is_made(
+    seen: Seen,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    arguments: list[str],
+    environment: dict[str, str],
+    code: int,
+    says: str,
+    dry_run: list[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(["up", "--head", *dry_run, *arguments]) == code
+
+    assert says in capsys.readouterr().err
+    assert seen == []
+    assert list(home.iterdir()) == []
+
+
+def test_what_is_not_passed_on_is_named(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_BRAND_NEW", "1")
+
+    assert main(["up", "--head"]) == 0
+
+    assert "unknown to secure-ray, so not passed on: RAY_BRAND_NEW" in capsys.readouterr().err
+    assert "RAY_BRAND_NEW" not in seen[0][1].environment
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_up_again_says_that_it_is_up(
+    seen: Seen, paths: ClusterPaths, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    write_instance(instance_of(make_directories(plan_of(paths.home, paths=paths))))
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head", *options]) == 0
+
+    out, err = capsys.readouterr()
+    assert seen == []
+    if options:
+        assert json.loads(out)["state"] == "running"
+    else:
+        assert err == "cluster default is already up; secure-ray status shows it\n"
+
+
+def test_cluster_that_is_starting_is_told(
+    seen: Seen, paths: ClusterPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_directories(plan_of(paths.home, paths=paths))
+    write_instance(instance_of(plan, Phase.STARTING))
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head"]) == 5
+
+    assert "which is starting" in capsys.readouterr().err
+    assert seen == []
+
+
+def test_cluster_that_somebody_started_meanwhile_is_not_started_twice(
+    seen: Seen, paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_instance(instance_of(make_directories(plan_of(paths.home, paths=paths))))
+    looks = iter([False, True])
+    monkeypatch.setattr("secure_ray.node.instance.supervisor_lives", lambda _paths: next(looks))
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head"]) == 0
+
+    assert seen == []
+
+
+def test_what_a_killed_supervisor_left_is_stopped_first(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("secure_ray.node.bring_down.clean_up", lambda _paths: ["raylet (pid 7)"])
+
+    assert main(["up", "--head"]) == 0
+
+    assert "left behind by a supervisor that was killed, now stopped: raylet (pid 7)" in (
+        capsys.readouterr().err
+    )
+    assert len(seen) == 1
+
+
+def test_failed_start_has_its_exit_code_and_no_summary(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(prepared: Prepared, _on_event: object) -> None:
+        prepared.reservation.close()
+        raise FailedError("SR-AUDIT-000", "Ray is not as planned", fix="look")
+
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", fail)
+
+    assert main(["up", "--head"]) == 4
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-2:] == ["error SR-AUDIT-000: Ray is not as planned", "  fix: look"]
+
+
+def test_lock_is_held_while_it_starts(paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+
+    def start(prepared: Prepared, _on_event: object) -> None:
+        prepared.reservation.close()
+        try:
+            with lock(paths.lock, wait=0):
+                held.append(False)
+        except BlockingIOError:
+            held.append(True)
+        write_instance(instance_of(prepared.plan))
+
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", start)
+
+    assert main(["up", "--head"]) == 0
+    assert held == [True]
+
+
+def test_warnings_are_told(
+    seen: Seen,
+    paths: ClusterPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = make_directories(plan_of(paths.home, paths=paths))
+
+    def prepare(*_arguments: object, **_options: object) -> Prepared:
+        return Prepared(plan, socket.socket(), ("a change",), ("a warning",), EXPIRES)
+
+    monkeypatch.setattr("secure_ray.node.prepare.prepare", prepare)
+
+    assert main(["up", "--head"]) == 0
+
+    err = capsys.readouterr().err
+    assert "a change\n" in err
+    assert "warning: a warning\n" in err
+    assert seen[0][1].ports.base == BASE
