@@ -18,7 +18,15 @@ from support.clusters import Machine
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-_NO_SKIP = "SECURE_RAY_TEST_NO_SKIP"
+_NO_SKIP = "TEST_NO_SKIP"
+
+
+@pytest.fixture(autouse=True)
+def plain_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have settings of secure-ray or Ray exported; no test sees them."""
+    for name in os.environ:
+        if name.startswith(("SECURE_RAY_", "RAY_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
