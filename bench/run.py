@@ -1,7 +1,8 @@
 """Times secure-ray against Ray itself, side by side, and prints the ratios.
 
-Everything runs in a network namespace of its own (Linux): a stock `ray start --head` listens on
-every address of its machine, which a benchmark should not do to the machine it runs on.
+Everything runs in network and process namespaces of its own (Linux): a stock `ray start --head`
+listens on every address of its machine and `ray stop` ends every Ray that it sees, neither of which
+a benchmark should do to the machine it runs on.
 
     python bench/run.py [--runs 5] [--write docs/benchmarks.md]
 """
@@ -81,13 +82,14 @@ def main() -> int:
 
 
 def _enter_namespace() -> int:
-    """Run this program again where nothing but its own loopback can be reached."""
+    """Run this program again where it reaches only its own loopback and its own processes."""
     unshare = shutil.which("unshare")
     if unshare is None:
         sys.exit("bench: needs unshare (util-linux)")
     as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     script = 'ip link set lo up && exec "$@"'
-    command = [unshare, *as_root, "--net", "sh", "-c", script, "sh", sys.executable, *sys.argv]
+    apart = ["--net", "--pid", "--fork", "--mount-proc"]
+    command = [unshare, *as_root, *apart, "sh", "-c", script, "sh", sys.executable, *sys.argv]
     return subprocess.run(command, env=os.environ | {_INSIDE: "1"}, check=False).returncode
 
 
