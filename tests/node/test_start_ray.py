@@ -162,6 +162,28 @@ def test_stop_asks_first_and_kills_what_does_not_listen(
     assert asyncio.run(run()) == expected
 
 
+@pytest.mark.timeout(60)
+def test_stop_does_not_wait_for_whoever_holds_the_output(
+    plan: LaunchPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STOP_GRACE", 3600)
+    monkeypatch.setattr(module, "descendants", lambda _pid: [])
+    script = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', "
+        f"{SLEEP!r}], start_new_session=True); child.wait()"
+    )
+
+    async def run() -> list[str]:
+        ray = await start_ray(with_command(plan, script))
+        assert ray.stdout is not None
+        await ray.stdout.readline()
+        told = await module.stop_ray(ray, plan.cluster_id, os.getpid())
+        await ray.communicate()
+        return told
+
+    assert len(asyncio.run(run())) == 1
+
+
 def test_stop_of_what_has_ended_looks_for_leftovers(
     plan: LaunchPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ def test_socket_answers_status_and_stop_and_survives_garbage(start: Start) -> No
     assert [line["phase"] for line in told] == ["running", "stopping", "stopped"]
     assert [line["done"] for line in told] == [False, False, True]
     assert names(supervised.rest()) == ["stopping", "stopped"]
+    assert "Unhandled" not in supervised.plan.paths.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -299,6 +300,27 @@ def test_ephemeral_cluster_ends_with_the_program_that_asked_for_it(start: Start)
 
     assert names(supervised.rest())[2:] == ["running", "stopping", "stopped"]
     assert supervised.processes() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no subreaper")
+def test_orphan_without_the_mark_is_stopped_too(start: Start, plan: LaunchPlan) -> None:
+    """It was started by a process that has ended, in a session and an environment of its own."""
+    sleeps = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
+    leaves = (
+        "import subprocess; orphan = subprocess.Popen("
+        f"{sleeps}, start_new_session=True, env={{}}); open('orphan', 'w').write(str(orphan.pid))"
+    )
+    supervised = start(
+        f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {leaves!r}]);"
+        f"{READY}; {WAITS}"
+    )
+    supervised.until("running")
+    orphan = psutil.Process(int((plan.working_directory / "orphan").read_text()))
+    assert orphan not in supervised.processes()
+
+    supervised.terminate()
+
+    assert not orphan.is_running()
 
 
 def test_second_supervisor_is_refused_and_the_first_goes_on(start: Start) -> None:
