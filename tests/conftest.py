@@ -29,6 +29,19 @@ def plain_caller(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def short_parent() -> Iterator[Path]:
+    """Stands in for /tmp as the place of run directories, which outlive what made them."""
+    directory = Path(tempfile.mkdtemp(prefix="srt-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_litter(short_parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secure_ray.node.cluster._SHORT_PARENT", short_parent)
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A private directory with a short path, under which sockets fit."""

@@ -78,10 +78,12 @@ def test_run_directory_is_inside_while_sockets_fit(short: ClusterPaths) -> None:
     assert ensure_cluster(short).run == str(short.directory / "run")
 
 
-def test_run_directory_is_random_in_tmp_when_they_do_not(long: ClusterPaths) -> None:
+def test_run_directory_is_random_and_short_when_they_do_not(
+    long: ClusterPaths, short_parent: Path
+) -> None:
     run = ensure_cluster(long).run
 
-    assert re.fullmatch(r"/tmp/sr-[0-9a-f]{8}", run)
+    assert re.fullmatch(rf"{short_parent}/sr-[0-9a-f]{{8}}", run)
     assert mode(Path(run)) == 0o700
     assert ensure_cluster(long).run == run
 
