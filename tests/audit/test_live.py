@@ -12,6 +12,7 @@ import pytest
 from secure_ray.audit import live as module
 from secure_ray.audit.findings import Report, Status
 from secure_ray.audit.live import audit_instance, judge_overrides, prove_instance
+from secure_ray.node.advisories import read_advisories
 from secure_ray.node.plan import ActiveOverride
 from support.plans import NOW, instance_of, make_directories, plan_of
 
@@ -95,7 +96,7 @@ def test_overrides_are_failures() -> None:
 def test_audit_judges_versions_and_overrides_as_well(home: Path, targets: list[Target]) -> None:
     plan = make_directories(plan_of(home, versions={"ray": "2.52.1"}))
 
-    report = audit_instance(instance_of(plan), clock=lambda: NOW)
+    report = audit_instance(instance_of(plan), read_advisories(()), clock=lambda: NOW)
 
     assert len(targets) == 1
     assert report.worst is not None

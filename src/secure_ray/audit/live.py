@@ -10,7 +10,6 @@ from secure_ray.audit.findings import Rule, Severity
 from secure_ray.audit.run import prove
 from secure_ray.audit.target import Target
 from secure_ray.base.files import make_private_directory, remove_tree
-from secure_ray.node.advisories import read_advisories
 from secure_ray.node.plan import BIND
 from secure_ray.node.start_ray import cluster_processes
 from secure_ray.pki.credentials import make_foreign_pair
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from secure_ray.base.clock import Clock
     from secure_ray.node.instance import Instance
     from secure_ray.node.plan import ActiveOverride
+    from secure_ray.policy.advisories import AdvisoryBook
 
 _OVERRIDES = Rule(
     "SR-AUDIT-060",
@@ -47,15 +47,11 @@ def prove_instance(instance: Instance, *, clock: Clock) -> Report:
         remove_tree(probe)
 
 
-def audit_instance(instance: Instance, *, clock: Clock) -> Report:
-    """Prove the live cluster, and judge what it was started with: versions and overrides.
-
-    Raises:
-        UsageError: an advisory file cannot be read.
-    """
+def audit_instance(instance: Instance, book: AdvisoryBook, *, clock: Clock) -> Report:
+    """Prove the live cluster, and judge what it was started with: versions and overrides."""
     proof = prove_instance(instance, clock=clock)
     started_with = (
-        *judge_versions(instance.plan.versions, read_advisories(())),
+        *judge_versions(instance.plan.versions, book),
         *judge_overrides(instance.plan.overrides),
     )
     return replace(proof, findings=proof.findings + started_with)

@@ -60,11 +60,18 @@ def audit(
 
 
 def _live(paths: ClusterPaths) -> Report:
+    from pathlib import Path
+
     from secure_ray.audit.live import audit_instance
     from secure_ray.base.clock import utc_now
+    from secure_ray.node.advisories import read_advisories
     from secure_ray.node.instance import require_running
+    from secure_ray.node.load import load_settings
 
-    return audit_instance(require_running(paths), clock=utc_now)
+    instance = require_running(paths)
+    settings = load_settings(config=None, environ=os.environ, cwd=Path.cwd(), flags={})
+    book = read_advisories(settings.resolved.settings.advisories.files)
+    return audit_instance(instance, book, clock=utc_now)
 
 
 def _before() -> Report:
