@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,16 @@ def test_what_is_being_made_is_left_alone(home: Path) -> None:
     make(home)
 
     assert young.paths.directory.is_dir()
+
+
+def test_one_that_was_never_finished_is_removed_when_it_is_old(home: Path) -> None:
+    unfinished = make(home).paths.home
+    unfinished.mkdir(exist_ok=True)
+    os.utime(unfinished, (0, 0))
+
+    make(home)
+
+    assert not unfinished.exists()
 
 
 @pytest.mark.parametrize("planted", ["link", "open"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from secure_ray.base.files import make_private_directory, remove_tree
+from secure_ray.base.files import is_there, make_private_directory, remove_tree
 from secure_ray.node.bring_down import bring_down, reset
 from secure_ray.node.instance import supervisor_lives
 from secure_ray.node.paths import ClusterPaths, state_home
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = "local"
+# Nothing takes that long to make; what is older was left by a program that was killed meanwhile.
+_MAKING_SECONDS = 3600
 
 
 @dataclass
@@ -56,7 +59,15 @@ def _end(paths: ClusterPaths) -> None:
 def _remove_dead(parent: Path) -> None:
     for home in parent.iterdir():
         paths = ClusterPaths(home, _NAME)
-        # One that is being made has no supervisor yet, so young ones are left alone: the lock
-        # file appears last, with the supervisor.
-        if paths.supervisor_lock.exists() and not supervisor_lives(paths):
+        # One that is being made has no supervisor yet: the lock file appears last, with it.
+        begun = is_there(paths.supervisor_lock)
+        if (begun and not supervisor_lives(paths)) or (not begun and _age(home) > _MAKING_SECONDS):
             _end(paths)
+
+
+def _age(path: Path) -> float:
+    """Seconds since something in the directory was made or removed; 0 when it has just gone."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0
