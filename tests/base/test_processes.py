@@ -156,3 +156,31 @@ def test_stop_all_leaves_the_others_alone() -> None:
         stop_all([psutil.Process(ours.pid)], grace=0)
 
         assert other.poll() is None
+
+
+ZOMBIE_PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "pass"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_zombie_that_nobody_takes_away_is_not_waited_for() -> None:
+    """As in a container whose first process never looks after orphans."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ZOMBIE_PARENT], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        zombie = psutil.Process(int(parent.stdout.readline()))
+        identity = ProcessIdentity.of(zombie.pid)
+        try:
+            assert identity.wait(30)
+            assert zombie.status() == psutil.STATUS_ZOMBIE
+            assert stop_all([zombie], grace=600) == []
+        finally:
+            parent.kill()
+
+
+def test_wait_tells_that_a_process_stays() -> None:
+    assert not ProcessIdentity.of(os.getpid()).wait(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_PAUSE = 0.02
+_KILL_SECONDS = 5.0
 _START_TOLERANCE = 0.1  # seconds; the kernel counts in hundredths, the rest is for rounding
 
 
@@ -55,6 +58,19 @@ class ProcessIdentity:
         except psutil.Error:
             return None
         return process if same and alive and self.boot == _boot_id() else None
+
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for its end; whether it has ended.
+
+        A zombie has: in a container nobody may ever take its exit status.
+        """
+        deadline = time.monotonic() + timeout
+        while self.process() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE)
+        return True
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
@@ -105,11 +121,23 @@ def stop_all(processes: Iterable[psutil.Process], *, grace: float) -> list[psuti
     waiting = list(processes)
     for process in waiting:
         _quietly(process.terminate)
-    _, alive = psutil.wait_procs(waiting, timeout=grace)
+    alive = _running_after(grace, waiting)
     for process in alive:
         _quietly(process.kill)
-    _, alive = psutil.wait_procs(alive, timeout=5)
-    return [process for process in alive if _is_running(process)]
+    return _running_after(_KILL_SECONDS, alive)
+
+
+def _running_after(seconds: float, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run after that time, or at once an empty list when none does any more."""
+    deadline = time.monotonic() + seconds
+    running = processes
+    while True:
+        # Takes the exit status of those that are our children; it alone would wait for a zombie
+        # whose own parent never does.
+        _, running = psutil.wait_procs(running, timeout=_PAUSE)
+        running = [process for process in running if _is_running(process)]
+        if not running or time.monotonic() > deadline:
+            return running
 
 
 def _seconds_after_boot(pid: int) -> float:

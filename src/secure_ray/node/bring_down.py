@@ -90,16 +90,10 @@ def _wait_for_end(paths: ClusterPaths) -> None:
     Raises:
         IncompleteError: it stays.
     """
-    import psutil
-
     instance = read_instance(paths)
-    process = instance.supervisor.process() if instance else None
-    if process is not None:
-        try:
-            process.wait(timeout=_STEP_TIMEOUT)
-        except psutil.TimeoutExpired:
-            raise IncompleteError(
-                "SR-STATE-005",
-                f"the supervisor (pid {process.pid}) does not end",
-                fix="run the command again; secure-ray down stops what is left",
-            ) from None
+    if instance is not None and not instance.supervisor.wait(_STEP_TIMEOUT):
+        raise IncompleteError(
+            "SR-STATE-005",
+            f"the supervisor (pid {instance.supervisor.pid}) does not end",
+            fix="run the command again; secure-ray down stops what is left",
+        )
