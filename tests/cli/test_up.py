@@ -52,7 +52,8 @@ def seen(monkeypatch: pytest.MonkeyPatch, paths: ClusterPaths) -> Seen:
         prepared.reservation.close()
         write_instance(instance_of(prepared.plan, reason="9 checks passed"))
 
-    def become(prepared: Prepared) -> None:
+    def become(prepared: Prepared, cluster_lock: int) -> None:
+        os.fstat(cluster_lock)
         calls.append(("foreground", prepared.plan))
         prepared.reservation.close()
         raise SystemExit(0)

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.base.files import lock
+from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node import bring_down as module
 from secure_ray.node.bring_down import bring_down, clean_up, reset
 from secure_ray.node.cluster import ensure_cluster
@@ -105,15 +108,38 @@ def test_supervisor_is_asked_to_stop(paths: ClusterPaths) -> None:
     assert asked == [{"do": "stop"}]
 
 
-def test_supervisor_that_does_not_answer_is_told(
-    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", ["signal.pause()", "os.kill(os.getpid(), signal.SIGSTOP)"])
+def test_supervisor_that_does_not_answer_is_ended(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    monkeypatch.setattr(module, "_STEP_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "_STEP_TIMEOUT", 5)
+    monkeypatch.setattr(module, "_UNASKED_GRACE", 0.2)
+    ensure_cluster(paths)
+    holds = "import fcntl, os, signal; fcntl.flock(0, fcntl.LOCK_EX); print(flush=True); "
+    with (
+        paths.supervisor_lock.open("w") as held,
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", holds + code], stdin=held, stdout=subprocess.PIPE
+        ) as silent,
+    ):
+        paths.supervisor_lock.chmod(0o600)
+        assert silent.stdout is not None
+        silent.stdout.readline()
+        instance = instance_of(plan_of(paths.home, paths=paths))
+        write_instance(replace(instance, supervisor=ProcessIdentity.of(silent.pid)))
 
-    with supervisor(paths, answers=False), pytest.raises(IncompleteError) as caught:
-        bring_down(paths, lambda _step: None)
+        was_running, _ = bring_down(paths, lambda _step: None)
 
-    assert caught.value.code == "SR-STATE-005"
+        assert was_running
+        assert not psutil.pid_exists(silent.pid)
+
+
+def test_cluster_whose_record_is_gone_is_known_by_its_instance(paths: ClusterPaths) -> None:
+    ensure_cluster(paths)
+    write_instance(instance_of(plan_of(paths.home, paths=paths)))
+    paths.identity.unlink()
+
+    assert module._known(paths) is not None
 
 
 def test_supervisor_that_does_not_end_is_told(

@@ -36,7 +36,7 @@ print(json.dumps({"event": "given", **given}), flush=True)
 """
 RUNNING = SUPERVISOR + 'print(\'{"event": "running"}\', flush=True); signal.pause()'
 BECOME = """
-import json, socket, sys
+import json, os, socket, sys
 from secure_ray.node import bring_up
 from secure_ray.node.plan import LaunchPlan
 from secure_ray.node.prepare import Prepared
@@ -46,7 +46,9 @@ script = "import os, sys; order = sys.stdin.readline(); " \\
     "os.fstat(int(sys.argv[1])); print(len(order), os.getcwd(), sys.argv[2])"
 bring_up._command = lambda prepared: [
     sys.executable, "-S", "-c", script, str(prepared.reservation.fileno())]
-bring_up.become_supervisor(Prepared(plan, reservation, (), (), "2027"))
+bring_up.become_supervisor(
+    Prepared(plan, reservation, (), (), "2027"), os.open(os.devnull, os.O_RDONLY)
+)
 """
 
 

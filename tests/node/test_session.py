@@ -45,7 +45,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(ray_process, "is_initialized", lambda: False)
     monkeypatch.setattr(ray_process, "init", init)
     monkeypatch.setattr(ray_process, "after_shutdown", lambda _act: None)
-    monkeypatch.setattr(ray_process, "harden", lambda _environment: lambda: None)
+    monkeypatch.setattr(ray_process, "harden", lambda *_: lambda: None)
     return asked
 
 
@@ -138,7 +138,7 @@ def test_whether_the_program_runs_inside_a_cluster(
         (None, None, {"SECURE_RAY_CLUSTER": "a"}, "join"),
         ("192.0.2.1:6379", None, {}, "join"),
         ("ray://192.0.2.1:10001", None, {}, "join"),
-        (None, None, {"SECURE_RAY_INSTANCE": "1", "RAY_AUTH_MODE": "token"}, "inside"),
+        (None, None, {"SECURE_RAY_INSTANCE": "1", "RAY_AUTH_MODE": "token"}, "join"),
     ],
 )
 def test_what_is_started_and_what_is_joined(
@@ -157,18 +157,35 @@ def test_what_is_started_and_what_is_joined(
 
     secure_init(address, cluster=cluster)
 
-    assert (ways or ["inside"]) == [way]
-    assert ray == ([{"address": None}] if way == "inside" else [])
+    assert ways == [way]
+    assert ray == []
 
 
 def test_second_call_is_rays_own_affair(
     ray: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_process, "is_initialized", lambda: True)
+    for name, value in module._HARDENED.items():
+        monkeypatch.setenv(name, value)
 
     assert secure_init("auto", ignore_reinit_error=True) == "context"
 
     assert ray == [{"address": "auto", "ignore_reinit_error": True}]
+
+
+@pytest.mark.parametrize("missing", ["RAY_AUTH_MODE", "RAY_USE_TLS"])
+def test_ray_of_somebody_else_is_not_handed_out(
+    ray: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(ray_process, "is_initialized", lambda: True)
+    for name, value in module._HARDENED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(missing)
+
+    with pytest.raises(FailedError, match="SR-RAY-023"):
+        secure_init(ignore_reinit_error=True)
+
+    assert ray == []
 
 
 @pytest.mark.parametrize("address", ["auto", None, f"127.0.0.1:{BASE}"])
@@ -238,7 +255,7 @@ def test_environment_is_put_back_when_ray_does_not_connect(
     ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restored: list[bool] = []
-    monkeypatch.setattr(ray_process, "harden", lambda _: lambda: restored.append(True))
+    monkeypatch.setattr(ray_process, "harden", lambda *_: lambda: restored.append(True))
 
     def fail(**_arguments: Any) -> None:
         raise ConnectionError

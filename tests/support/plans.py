@@ -109,6 +109,7 @@ def decision_of(toml: str = "", **more: Any) -> Decision:
         "versions": VERSIONS,
         "ray_options": (),
         "variables": {},
+        "held_back": frozenset(),
         "notices": (),
     }
     return Decision(**(given | more))

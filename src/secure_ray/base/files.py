@@ -226,12 +226,22 @@ def free_bytes(path: Path) -> int:
 
 
 def lock_is_free(path: Path) -> bool:
-    """Whether nobody holds the lock of `path`. The kernel drops a lock with its holder."""
+    """Whether nobody holds the lock of `path`. The kernel drops a lock with its holder.
+
+    Raises:
+        FailedError: the file is there but cannot be opened, or is not ours.
+    """
+    if not is_there(path):
+        return True
+    descriptor = _open_lock(path, os.O_RDONLY)
     try:
-        with lock(path, wait=0):
-            return True
+        # Shared, so that two who ask at once do not take each other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 @contextmanager
@@ -246,30 +256,50 @@ def lock(path: Path, *, wait: float) -> Iterator[int]:
         BlockingIOError: another process held it for `wait` seconds.
         FailedError: the file cannot be made or is not ours.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = _acquire(path, deadline=time.monotonic() + wait)
     try:
-        descriptor = os.open(path, flags, PRIVATE_FILE)
-    except OSError as error:
-        raise _os_failure("lock", path, error) from None
-    try:
-        _require_ours(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
-        _acquire(descriptor, deadline=time.monotonic() + wait)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, *, deadline: float) -> None:
+def _acquire(path: Path, *, deadline: float) -> int:
     # flock has no timed wait, and an alarm signal is not ours to use inside a library.
     while True:
+        descriptor = _open_lock(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same_file(path, descriptor):
+                return descriptor
         except BlockingIOError:
             if time.monotonic() >= deadline:
+                os.close(descriptor)
                 raise
-            time.sleep(0.05)
-        else:
-            return
+        # Held by another, or removed by the one who held it (`reset`): then it locks nothing.
+        os.close(descriptor)
+        time.sleep(0.05)
+
+
+def _open_lock(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        raise _os_failure("lock", path, error) from None
+    try:
+        _require_ours(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
+    except SecureRayError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _passed_on_the_way(path: Path) -> Iterator[Path]:

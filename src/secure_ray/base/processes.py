@@ -59,7 +59,6 @@ class ProcessIdentity:
             return None
         return process if same and alive and self.boot == _boot_id() else None
 
-
     def wait(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for its end; whether it has ended.
 

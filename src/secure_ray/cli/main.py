@@ -43,6 +43,7 @@ def main(
 ) -> int:
     """Run one command and return its exit code. Never raises, and prints no local variables."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _open_missing_streams()
     _tolerate_any_text()
     as_json = wants_json(arguments)
     try:
@@ -167,6 +168,18 @@ def _report_bug(error: Exception, *, as_json: bool) -> int:
     )
     report(bug, as_json=as_json)
     return bug.exit_code
+
+
+def _open_missing_streams() -> None:
+    # A caller may have closed them (`>&-`); what is printed then goes nowhere, and no file or
+    # socket of ours gets their numbers.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _tolerate_any_text() -> None:

@@ -74,7 +74,7 @@ def _require_consent(name: str, directory: str, *, yes: bool) -> None:
         raise UsageError(
             "SR-CFG-014",
             f"removing cluster {name} (its keys, token and logs in {directory}) needs consent",
-            fix="secure-ray reset --yes",
+            fix=f"secure-ray reset --yes --cluster {name}",
         )
     question = f"Remove cluster {name}, with its keys, token and logs in {directory}?"
     if not typer.confirm(question, err=True):

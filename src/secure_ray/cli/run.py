@@ -30,7 +30,7 @@ def run(
     from secure_ray.node.paths import cluster_paths
 
     command = list(context.args)
-    if not command:
+    if not command or not command[0]:
         raise UsageError(
             "SR-CFG-015", "no command was given", fix="secure-ray run -- python script.py"
         )
@@ -39,9 +39,9 @@ def run(
         warn(notice)
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606  # the user's own command
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             "SR-CFG-016",
-            f"cannot run {command[0]}: {error.strerror}",
+            f"cannot run {command[0]}: {getattr(error, 'strerror', error)}",
             fix="check the command's name and that it is installed",
         ) from None

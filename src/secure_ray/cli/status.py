@@ -34,4 +34,5 @@ def status(
         emit_json("secure-ray/status/1", facts)
     else:
         print_status(facts)
-    raise typer.Exit(0 if facts["state"] == HEALTHY else 1)
+    healthy = facts["state"] == HEALTHY and facts["certificate"]["days_left"] >= 0
+    raise typer.Exit(0 if healthy else 1)

@@ -194,7 +194,10 @@ def _print_overrides(facts: dict[str, Any]) -> None:
 
 def _days(facts: dict[str, Any]) -> str:
     certificate = facts["certificate"]
-    return f"expires {certificate['expires'][:10]} ({certificate['days_left']} days)"
+    day, left = certificate["expires"][:10], certificate["days_left"]
+    if left < 0:
+        return f"EXPIRED on {day}: secure-ray down, then up --head, renews it"
+    return f"expires {day} ({left} days)"
 
 
 def _limits(limits: dict[str, Any]) -> str:

@@ -37,12 +37,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="secure-ray supervise")
     parser.add_argument("--reservation", type=int, required=True)
     parser.add_argument("--foreground", action="store_true")
+    parser.add_argument("--cluster-lock", type=int)
     options = parser.parse_args()
     os.umask(0o077)
     order = json.loads(sys.stdin.readline())
     plan = LaunchPlan.from_json(order["plan"])
     log = _open_log(plan, foreground=options.foreground)
-    emit = _ignore if options.foreground else _emit_line
+    emit = _let_go(options.cluster_lock) if options.foreground else _emit_line
     # Held, not used: the kernel keeps the block of ports for us while this socket is open.
     with contextlib.closing(socket.socket(fileno=options.reservation)):
         try:
@@ -105,8 +106,18 @@ def _bug(plan: LaunchPlan, error: Exception) -> SecureRayError:
     )
 
 
-def _ignore(_event: dict[str, Any]) -> None:
-    """In the foreground the log on standard error tells all."""
+def _let_go(cluster_lock: int | None) -> Emit:
+    """In the foreground the log on standard error tells all; events end the cluster's lock.
+
+    The first one comes when the supervisor holds its own lock.
+    """
+    held = [] if cluster_lock is None else [cluster_lock]
+
+    def emit(_event: dict[str, Any]) -> None:
+        while held:
+            os.close(held.pop())
+
+    return emit
 
 
 def _emit_line(event: dict[str, Any]) -> None:

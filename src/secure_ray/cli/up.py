@@ -139,12 +139,12 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
     from secure_ray.node.instance import supervisor_lives
     from secure_ray.node.prepare import prepare
 
+    decision = _decide(wish)  # first, so that what is unsafe is refused whatever runs
     if supervisor_lives(paths):
         _report_running(paths, as_json=as_json)
         return
-    decision = _decide(wish)
     ensure_directories(paths)
-    with changing(paths):
+    with changing(paths) as cluster_lock:
         if supervisor_lives(paths):  # started by somebody else while we waited
             _report_running(paths, as_json=as_json)
             return
@@ -158,7 +158,7 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
         for warning in prepared.warnings:
             warn(warning)
         if block:
-            become_supervisor(prepared)
+            become_supervisor(prepared, cluster_lock)
         with progress() as show:
             bring_up(prepared, show)
     facts = summary(paths)

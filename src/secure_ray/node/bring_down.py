@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.base.files import remove_tree
+from secure_ray.base.processes import stop_all
 from secure_ray.node.cluster import DAMAGED_RECORD, Cluster, read_cluster
 from secure_ray.node.control import request
 from secure_ray.node.instance import read_instance, supervisor_lives
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from secure_ray.node.paths import ClusterPaths
 
 _STEP_TIMEOUT = 60.0
+# What a supervisor needs to stop Ray in order when it gets SIGTERM.
+_UNASKED_GRACE = 30.0
 
 
 def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[bool, list[str]]:
@@ -34,8 +37,11 @@ def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[boo
         return False, []
     was_running = supervisor_lives(paths)
     if was_running:
-        for answer in request(cluster.run_paths.control, {"do": "stop"}, timeout=_STEP_TIMEOUT):
-            on_step(answer["phase"])
+        try:
+            for answer in request(cluster.run_paths.control, {"do": "stop"}, timeout=_STEP_TIMEOUT):
+                on_step(answer["phase"])
+        except IncompleteError:
+            _end_supervisor(paths)
         _wait_for_end(paths)
     return was_running, clean_up(paths)
 
@@ -71,17 +77,28 @@ def reset(paths: ClusterPaths) -> list[Path]:
 
 
 def _known(paths: ClusterPaths) -> Cluster | None:
-    """The cluster's record; where that is damaged, what the last instance says of it."""
+    """The cluster's record; where that is damaged or gone, what the last instance says of it."""
     try:
-        return read_cluster(paths)
+        cluster = read_cluster(paths)
     except FailedError as error:
         if error.code != DAMAGED_RECORD:
             raise
+        cluster = None
+    if cluster is not None:
+        return cluster
     instance = read_instance(paths)
     if instance is None:
         return None
     plan = instance.plan
     return Cluster(paths.name, plan.cluster_id, str(plan.run.directory))
+
+
+def _end_supervisor(paths: ClusterPaths) -> None:
+    """End one that does not answer: its socket is gone, or it is stopped."""
+    instance = read_instance(paths)
+    process = instance.supervisor.process() if instance else None
+    if process is not None:
+        stop_all([process], grace=_UNASKED_GRACE)
 
 
 def _wait_for_end(paths: ClusterPaths) -> None:

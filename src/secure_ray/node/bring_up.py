@@ -59,18 +59,25 @@ def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> 
     process.returncode = 0
 
 
-def become_supervisor(prepared: Prepared) -> None:
-    """Replace this process by the supervisor, in the foreground (`--block`). Does not return."""
+def become_supervisor(prepared: Prepared, cluster_lock: int) -> None:
+    """Replace this process by the supervisor, in the foreground (`--block`). Does not return.
+
+    Args:
+        prepared: What to start.
+        cluster_lock: The descriptor of the cluster's lock. The supervisor lets it go once it holds
+            its own, so that no other command takes it for a leftover in between.
+    """
     # A file, since nobody would empty a pipe that the order fills.
     with tempfile.TemporaryFile() as order:
         order.write(_order(prepared))
         order.seek(0)
         os.dup2(order.fileno(), 0)
-    os.set_inheritable(prepared.reservation.fileno(), True)  # noqa: FBT003  # the os module's way
+    for descriptor in (prepared.reservation.fileno(), cluster_lock):
+        os.set_inheritable(descriptor, True)  # noqa: FBT003  # the os module's way
     os.chdir(prepared.plan.paths.directory)
     os.execve(  # noqa: S606  # our own module, no shell
         sys.executable,
-        [*_command(prepared), "--foreground"],
+        [*_command(prepared), "--foreground", "--cluster-lock", str(cluster_lock)],
         _environment(prepared),
     )
 

@@ -136,15 +136,15 @@ def _ensure_run_directory(paths: ClusterPaths, known: str | None) -> Path:
 
 
 @contextmanager
-def changing(paths: ClusterPaths, *, wait: float = _LOCK_WAIT) -> Iterator[None]:
-    """Hold the cluster's lock: one `up`, `down` or `reset` at a time.
+def changing(paths: ClusterPaths, *, wait: float = _LOCK_WAIT) -> Iterator[int]:
+    """Hold the cluster's lock: one `up`, `down` or `reset` at a time. Yields its descriptor.
 
     Raises:
         IncompleteError: another command held it all the time.
     """
     try:
-        with lock(paths.lock, wait=wait):
-            yield
+        with lock(paths.lock, wait=wait) as descriptor:
+            yield descriptor
     except BlockingIOError:
         raise IncompleteError(
             "SR-STATE-003",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from secure_ray.base.errors import FailedError, Refusal, RefusedError
 from secure_ray.node.advisories import read_advisories
 from secure_ray.node.host import read_host, read_versions
+from secure_ray.node.judge_driver import held_back
 from secure_ray.node.load import load_settings
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.limits import Limits, decide_limits
@@ -54,6 +55,7 @@ class Decision:
     Attributes:
         ray_options: Further `ray start` options that policy lets through.
         variables: Variables of `[environment] set` that policy lets through.
+        held_back: Variables of the caller that steer Ray and do not reach it.
         notices: What a person should know: what was not passed on.
     """
 
@@ -62,6 +64,7 @@ class Decision:
     versions: dict[str, str]
     ray_options: tuple[str, ...]
     variables: dict[str, str]
+    held_back: frozenset[str]
     notices: tuple[str, ...]
 
 
@@ -116,6 +119,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         variables={
             request.name: str(request.value) for request in verdict.passed if request.source == _SET
         },
+        held_back=held_back(verdict) & frozenset(environ),
         notices=_notices(verdict, versions["ray"]),
     )
 

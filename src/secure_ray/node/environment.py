@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from secure_ray.policy.environment import select_passed
@@ -30,6 +31,7 @@ START_VARIABLE = "SECURE_RAY_START"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Above the last port: Ray 2.52.1 takes only digits here and falls back to its default for "-1".
 _NO_PORT = "65536"
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 _NO_PROXY = "127.0.0.1,localhost,::1"
 
 
@@ -144,14 +146,16 @@ def _metric_variables(settings: Settings, ports: PortPlan) -> dict[str, str]:
     }
 
 
-def driver_environment(plan: LaunchPlan) -> dict[str, str]:
-    """What a driver on this node needs, to be laid over its own environment."""
+def driver_environment(plan: LaunchPlan, caller: Mapping[str, str] = _NOBODY) -> dict[str, str]:
+    """What a driver on this node needs, to be laid over its own environment `caller`."""
+    no_proxy = caller.get("no_proxy") or caller.get("NO_PROXY") or ""
+    no_proxy = f"{no_proxy},{_NO_PROXY}" if no_proxy else _NO_PROXY
     environment = identity_environment(plan.certificates, plan.paths.token)
     environment |= {
         "RAY_ADDRESS": f"127.0.0.1:{plan.ports.port('gcs')}",
         # A proxy would be handed the cluster token with each request to the Jobs API.
-        "no_proxy": _NO_PROXY,
-        "NO_PROXY": _NO_PROXY,
+        "no_proxy": no_proxy,
+        "NO_PROXY": no_proxy,
     }
     if not plan.ephemeral:
         environment |= {CLUSTER_VARIABLE: plan.paths.name, HOME_VARIABLE: str(plan.paths.home)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Ephemeral:
 
     paths: ClusterPaths
     _ended: bool = field(default=False)
+    _maker: int = field(default_factory=os.getpid)
 
     @classmethod
     def make(cls, environ: Mapping[str, str]) -> Ephemeral:
@@ -43,8 +45,8 @@ class Ephemeral:
         return cls(ClusterPaths(parent / secrets.token_hex(4), _NAME))
 
     def end(self) -> None:
-        """Stop it and remove its files; a second call does nothing."""
-        if self._ended:
+        """Stop it and remove its files; a second call, or one by a forked child, does nothing."""
+        if self._ended or os.getpid() != self._maker:
             return
         self._ended = True
         _end(self.paths)

@@ -105,7 +105,8 @@ def user_settings_file(environ: Mapping[str, str]) -> Path:
     chosen = environ.get("XDG_CONFIG_HOME", "")
     if chosen.startswith("/"):  # a relative one is to be ignored: XDG Base Directory 0.8
         return Path(chosen) / "secure-ray" / SETTINGS_FILE
-    home = Path(environ.get("HOME") or Path.home())
+    # Without HOME there is no place of the user's own; /nonexistent is where Debian puts such users.
+    home = Path(environ.get("HOME") or "/nonexistent")
     below = "Library/Application Support" if sys.platform == "darwin" else ".config"
     return home / below / "secure-ray" / SETTINGS_FILE
 

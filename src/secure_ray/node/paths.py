@@ -138,7 +138,10 @@ def state_home(environ: Mapping[str, str]) -> Path:
         return Path(chosen)
     import platformdirs
 
-    found = Path(platformdirs.user_state_dir("secure-ray", appauthor=False))
+    try:
+        found = Path(platformdirs.user_state_dir("secure-ray", appauthor=False))
+    except RuntimeError:  # no HOME and no entry in the list of users
+        found = Path()
     if not found.is_absolute():
         raise UsageError(
             "SR-CFG-010",

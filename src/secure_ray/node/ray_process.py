@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from secure_ray.base.errors import FailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def is_initialized() -> bool:
@@ -35,11 +35,15 @@ def require_hardenable() -> None:
         _configuration()
 
 
-def harden(environment: Mapping[str, str]) -> Callable[[], None]:
+def harden(environment: Mapping[str, str], dropped: Iterable[str] = ()) -> Callable[[], None]:
     """Make this process's Ray authenticate, encrypt and bind loopback.
 
     Ray reads its configuration from the environment when it is imported. When that has happened
     already, the two places that keep what was read are read again, and asked whether they did.
+
+    Args:
+        environment: What to set.
+        dropped: Variables to take away, such as a RAY_AUTH_TOKEN that would win over the file.
 
     Returns:
         Puts the environment back as it was.
@@ -47,7 +51,7 @@ def harden(environment: Mapping[str, str]) -> Callable[[], None]:
     Raises:
         FailedError: Ray was imported before and does not take the configuration any more.
     """
-    before = {name: os.environ.get(name) for name in environment}
+    before = {name: os.environ.get(name) for name in (*environment, *dropped)}
 
     def restore() -> None:
         for name, value in before.items():
@@ -56,6 +60,8 @@ def harden(environment: Mapping[str, str]) -> Callable[[], None]:
             else:
                 os.environ[name] = value
 
+    for name in dropped:
+        os.environ.pop(name, None)
     os.environ.update(environment)
     if "ray" in sys.modules:
         try:
@@ -123,5 +129,17 @@ def after_shutdown(act: Callable[[], None]) -> None:
         finally:
             act()
 
+    def finish() -> None:
+        ray.shutdown = original
+        act()
+
     shutdown.__doc__ = original.__doc__
+    shutdown.finish = finish  # type: ignore[attr-defined]  # what `finish_shutdown` looks for
     ray.shutdown = shutdown
+
+
+def finish_shutdown() -> None:
+    """Do what should have followed a shutdown that went past ours (`from ray import shutdown`)."""
+    ray = sys.modules.get("ray")
+    while ray is not None and hasattr(ray.shutdown, "finish"):
+        ray.shutdown.finish()

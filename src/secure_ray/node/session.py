@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secure_ray.base.clock import utc_now
-from secure_ray.base.errors import FailedError, RefusedError
+from secure_ray.base.errors import FailedError
 from secure_ray.node import ray_process
 from secure_ray.node.environment import INSTANCE_VARIABLE, driver_environment
 from secure_ray.node.instance import require_running
+from secure_ray.node.judge_driver import judge_driver
 from secure_ray.node.paths import cluster_paths
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ _SETTINGS = {
     "dashboard_port": "ports.dashboard",
 }
 _NEW = frozenset({None, "local"})
+_HARDENED = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USE_TLS": "1",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
 
 
 def secure_init(
@@ -63,10 +69,11 @@ def secure_init(
         RuntimeError: Ray is initialised already (as `ray.init` raises it).
     """
     if ray_process.is_initialized():
+        _require_hardened(os.environ)
         return ray_process.init(address=address, **arguments)
+    ray_process.finish_shutdown()
     if _inside_cluster(os.environ):
-        _refuse_unsafe(arguments, config)
-        return ray_process.init(address=None, **arguments)
+        return _join(address, cluster, config, arguments)
     joins = address not in _NEW or cluster is not None or "SECURE_RAY_CLUSTER" in os.environ
     if joins and address != "local":
         return _join(address, cluster, config, arguments)
@@ -78,14 +85,34 @@ def _inside_cluster(environ: Mapping[str, str]) -> bool:
     return INSTANCE_VARIABLE in environ and environ.get("RAY_AUTH_MODE") == "token"
 
 
+def _require_hardened(environ: Mapping[str, str]) -> None:
+    """Raise unless the Ray that this process is connected to is a secure one.
+
+    While it is, its variables are in the environment; they were there before Ray was imported, or
+    `secure_init` has put them there and `ray.shutdown` takes them away.
+    """
+    if not _HARDENED.items() <= environ.items():
+        raise FailedError(
+            "SR-RAY-023",
+            "this program is connected already, to a Ray that secure-ray did not start",
+            fix="call ray.shutdown() first, or secure_init instead of ray.init",
+        )
+
+
 def _join(
     address: str | None,
     cluster: str | None,
     config: str | os.PathLike[str] | None,
     arguments: dict[str, Any],
 ) -> Any:
-    _refuse_unsafe(arguments, config)
     plan = require_running(cluster_paths(os.environ, cluster)).plan
+    dropped = judge_driver(
+        os.environ,
+        ray_version=plan.versions.get("ray", "0"),
+        config=Path(config) if config is not None else None,
+        arguments=_requests(arguments),
+        trusted=_inside_cluster(os.environ),
+    )
     here = f"127.0.0.1:{plan.ports.port('gcs')}"
     if address not in {None, "auto", here}:
         raise FailedError(
@@ -93,12 +120,12 @@ def _join(
             f"address={address!r} is not the secure cluster of this machine ({here})",
             fix='use address="auto"',
         )
-    return _connect(plan, arguments)
+    return _connect(plan, arguments, dropped)
 
 
-def _connect(plan: LaunchPlan, arguments: dict[str, Any]) -> Any:
-    environment = driver_environment(plan)
-    restore = ray_process.harden(environment)
+def _connect(plan: LaunchPlan, arguments: dict[str, Any], dropped: frozenset[str]) -> Any:
+    environment = driver_environment(plan, os.environ)
+    restore = ray_process.harden(environment, dropped)
     try:
         context = ray_process.init(address=environment["RAY_ADDRESS"], **arguments)
     except BaseException:
@@ -140,7 +167,7 @@ def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> 
         )
         bring_up(prepared, lambda _event: None)
         atexit.register(ephemeral.end)
-        context = _connect(prepared.plan, rest)
+        context = _connect(prepared.plan, rest, decision.held_back)
     except BaseException:
         ephemeral.end()
         raise
@@ -170,26 +197,3 @@ def _requests(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(
         Request(Kind.ARGUMENT, name, value, f"argument {name}") for name, value in arguments.items()
     )
-
-
-def _refuse_unsafe(arguments: Mapping[str, Any], config: str | os.PathLike[str] | None) -> None:
-    """Judge the arguments of a program that joins: the same rules, without a plan."""
-    from secure_ray.node.host import read_versions
-    from secure_ray.node.load import load_settings
-    from secure_ray.policy.review import review
-
-    loaded = load_settings(
-        config=Path(config) if config is not None else None,
-        environ=os.environ,
-        cwd=Path.cwd(),
-        flags={},
-    )
-    verdict = review(
-        _requests(arguments),
-        ray_version=read_versions().get("ray", "0"),
-        allow_flags=frozenset(loaded.resolved.settings.ray.allow_flags),
-        overrides=loaded.resolved.settings.override,
-        now=utc_now(),
-    )
-    if verdict.refusals:
-        raise RefusedError(verdict.refusals)

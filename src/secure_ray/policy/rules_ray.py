@@ -120,6 +120,12 @@ RAY_RULES = (
         "Call secure_init before the first `import ray`, or use: secure-ray run -- python "
         "script.py",
     ),
+    failure(
+        "SR-RAY-023",
+        "the program is connected already, to a Ray that secure-ray did not start",
+        "secure_init would hand out that Ray as if it were hardened.",
+        "Call ray.shutdown() before secure_init, or secure_init instead of ray.init.",
+    ),
     Rule(
         "SR-VER-001",
         "a Ray without token authentication",
