@@ -209,3 +209,17 @@ def test_command_imports_nothing_from_the_directory_in_which_it_runs(tmp_path: P
     )
 
     assert done.stdout == "installed ray start\n"
+
+
+def test_what_the_settings_bring_in_is_not_shown_or_kept(home: Path) -> None:
+    toml = '[environment]\npass = ["AWS_*"]'
+    caller = {"AWS_SECRET_ACCESS_KEY": "one-secret", "LANG": "C"}
+    plan = plan_of(home, toml, caller=caller, variables={"PASSWORD": "another-secret"})
+
+    shown = plan.shown().to_json()
+
+    assert plan.environment["AWS_SECRET_ACCESS_KEY"] == "one-secret"
+    assert plan.environment["PASSWORD"] == "another-secret"
+    assert "one-secret" not in shown
+    assert "another-secret" not in shown
+    assert plan.shown().environment["LANG"] == "C"

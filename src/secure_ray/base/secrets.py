@@ -10,7 +10,7 @@ import hmac
 import secrets
 from typing import NoReturn
 
-_MASK = "********"
+MASK = "********"
 
 
 class Secret:
@@ -38,13 +38,13 @@ class Secret:
     __hash__ = None  # type: ignore[assignment]  # a secret is no key of a dictionary
 
     def __repr__(self) -> str:
-        return f"Secret({_MASK})"
+        return f"Secret({MASK})"
 
     def __str__(self) -> str:
-        return _MASK
+        return MASK
 
     def __format__(self, _spec: str) -> str:
-        return _MASK
+        return MASK
 
     def __reduce__(self) -> NoReturn:
         msg = "a Secret is not pickled or copied"
@@ -56,5 +56,5 @@ def redact(text: str, secrets_: tuple[Secret, ...]) -> str:
     # The longest first: one that begins like another would leave the other's end in clear.
     for value in sorted((secret.reveal() for secret in secrets_), key=len, reverse=True):
         if value:
-            text = text.replace(value, _MASK)
+            text = text.replace(value, MASK)
     return text

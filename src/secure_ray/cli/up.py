@@ -121,7 +121,7 @@ def _print_plan(wish: Any, paths: ClusterPaths, *, as_json: bool) -> None:
     from secure_ray.cli.summary import print_plan
     from secure_ray.node.prepare import preview
 
-    plan = preview(_decide(wish), paths, caller=os.environ)
+    plan = preview(_decide(wish), paths, caller=os.environ).shown()
     if as_json:
         emit_json("secure-ray/plan/1", json.loads(plan.to_json()))
     else:

@@ -6,7 +6,7 @@ lives is not read from here but from the supervisor's lock, which the kernel dro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,8 @@ class Instance:
 
 def write_instance(instance: Instance) -> None:
     """Record `instance` in its cluster's directory."""
-    write_private(instance.plan.paths.instance, plain_json(instance).encode())
+    shown = replace(instance, plan=instance.plan.shown())
+    write_private(instance.plan.paths.instance, plain_json(shown).encode())
 
 
 def read_instance(paths: ClusterPaths) -> Instance | None:

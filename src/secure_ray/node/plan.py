@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.base.plain import from_plain_json, plain_json
+from secure_ray.base.secrets import MASK
 from secure_ray.node.environment import ray_environment
 from secure_ray.node.paths import ClusterPaths, RunPaths
 from secure_ray.policy.limits import Limits
@@ -52,6 +54,7 @@ class LaunchPlan:
         ephemeral: True for a cluster that lives as long as the program that started it.
         logging_json: Whether Ray's Python logs and ours are JSON.
         overrides: The rules that are suspended.
+        private: Variables that the user's settings brought in, which may hold secrets.
     """
 
     cluster_id: str
@@ -68,6 +71,12 @@ class LaunchPlan:
     ephemeral: bool
     logging_json: bool
     overrides: tuple[ActiveOverride, ...]
+    private: tuple[str, ...]
+
+    def shown(self) -> LaunchPlan:
+        """The plan to print and to keep: without the values that the user's settings brought in."""
+        stars = dict.fromkeys(self.private, MASK)
+        return replace(self, environment=self.environment | stars)
 
     @property
     def certificates(self) -> Path:
@@ -143,11 +152,20 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         timeout=settings.start.timeout_seconds,
         ephemeral=ephemeral,
         logging_json=settings.logging.format == "json",
+        private=tuple(sorted(_brought_in(settings, variables, environment))),
         overrides=tuple(
             ActiveOverride(rule, override.until.isoformat(timespec="minutes"), override.reason)
             for rule, override in sorted(settings.override.items())
         ),
     )
+
+
+def _brought_in(
+    settings: Settings, variables: Mapping[str, str], environment: Mapping[str, str]
+) -> set[str]:
+    patterns = settings.environment.pass_
+    passed = {name for name in environment if any(fnmatchcase(name, one) for one in patterns)}
+    return passed | variables.keys()
 
 
 def _start_options(
