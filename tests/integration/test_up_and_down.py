@@ -214,3 +214,13 @@ def test_a_stopped_cluster_leaves_no_listener(machine: Machine) -> None:
     listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True, check=True).stdout
     for entry in facts["ports"]:
         assert f":{entry['port']} " not in listening
+
+
+def test_rays_own_order_of_starting_works_too(machine: Machine) -> None:
+    """The way that is taken with a Ray that the shortcut does not know."""
+    machine.variables["SECURE_RAY_START__ORDER"] = "stock"
+
+    machine.up("--num-cpus", "1")
+
+    assert machine.record()["plan"]["environment"]["SECURE_RAY_START"] == "stock"
+    assert machine.driver("import ray; ray.init()").returncode == 0
