@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from secure_ray.base.errors import FailedError, Refusal, RefusedError
 from secure_ray.node.advisories import read_advisories
 from secure_ray.node.host import read_host, read_versions
-from secure_ray.node.judge_driver import held_back
+from secure_ray.node.judge_driver import held_back, variable_requests
 from secure_ray.node.load import load_settings
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.limits import Limits, decide_limits
@@ -89,11 +89,11 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         (
             *parse_ray_flags(wish.ray_options),
             *wish.arguments,
-            *_variables(settings.environment.set, _SET, explicit=True),
+            *variable_requests(settings.environment.set, _SET, explicit=True),
             *_held_back(settings, environ),
             _log_level(settings),
-            *_variables(loaded.dotenv, "file .env", explicit=False),
-            *_variables(environ, "environment", explicit=False),
+            *variable_requests(loaded.dotenv, "file .env", explicit=False),
+            *variable_requests(environ, "environment", explicit=False),
         ),
         ray_version=versions["ray"],
         allow_flags=frozenset(settings.ray.allow_flags),
@@ -124,13 +124,6 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
     )
 
 
-def _variables(variables: Mapping[str, str], source: str, *, explicit: bool) -> tuple[Request, ...]:
-    return tuple(
-        Request(Kind.VARIABLE, name, value, source, explicit=explicit)
-        for name, value in sorted(variables.items())
-    )
-
-
 def _held_back(settings: Settings, environ: Mapping[str, str]) -> tuple[Request, ...]:
     """Variables that `[environment] pass` names, as wishes: policy may refuse them."""
     wanted = {
@@ -138,7 +131,7 @@ def _held_back(settings: Settings, environ: Mapping[str, str]) -> tuple[Request,
         for name, value in environ.items()
         if any(fnmatchcase(name, pattern) for pattern in settings.environment.pass_)
     }
-    return _variables(wanted, "setting environment.pass", explicit=True)
+    return variable_requests(wanted, "setting environment.pass", explicit=True)
 
 
 def _log_level(settings: Settings) -> Request:

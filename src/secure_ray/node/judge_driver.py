@@ -45,7 +45,10 @@ def judge_driver(
     settings = loaded.resolved.settings
     inherited: Iterable[Request] = ()
     if not trusted:
-        inherited = (*_variables(loaded.dotenv, ".env"), *_variables(environ, "environment"))
+        inherited = (
+            *variable_requests(loaded.dotenv, ".env", explicit=False),
+            *variable_requests(environ, "environment", explicit=False),
+        )
     verdict = review(
         (*arguments, *inherited),
         ray_version=ray_version,
@@ -66,8 +69,11 @@ def held_back(verdict: Verdict) -> frozenset[str]:
     )
 
 
-def _variables(variables: Mapping[str, str], source: str) -> tuple[Request, ...]:
+def variable_requests(
+    variables: Mapping[str, str], source: str, *, explicit: bool
+) -> tuple[Request, ...]:
+    """The variables as requests to review; `explicit` when somebody wrote them for Ray."""
     return tuple(
-        Request(Kind.VARIABLE, name, value, source, explicit=False)
+        Request(Kind.VARIABLE, name, value, source, explicit=explicit)
         for name, value in sorted(variables.items())
     )
