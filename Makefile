@@ -53,7 +53,7 @@ docs: $(DEVELOPMENT) ## write the generated documents again
 	$(BIN)/python scripts/policy_table.py
 
 bench: $(DEVELOPMENT) ## time secure-ray against Ray itself, side by side
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 matrix: ## the tests on each supported Ray: make matrix RAYS="2.56.0 newest"
 	PYTHON=$(PYTHON) scripts/matrix.sh $(RAYS)

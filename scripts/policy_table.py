@@ -1,4 +1,4 @@
-"""Writes docs/policy.md and docs/errors.md from the policy; `--check` says whether one is stale."""
+"""Writes docs/policy.md, docs/errors.md and docs/ports.md; `--check` says whether one is stale."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.policy.knobs import SUPPORTED, Kind, Knob, knobs
+from secure_ray.policy.ports import (
+    ALL_COMPONENTS,
+    BLOCK_COUNT,
+    BLOCK_SIZE,
+    FIRST_BLOCK,
+    RESERVATION_OFFSET,
+    WORKER_OFFSET,
+    Component,
+    Reach,
+)
 from secure_ray.policy.rules import RULES, Rule, Severity
 
 if TYPE_CHECKING:
@@ -53,6 +63,19 @@ Each message of secure-ray begins with a code. Here is what it means and what to
 [policy.md](policy.md).
 """
 
+_PORTS_INTRODUCTION = f"""\
+# Ports
+
+<!-- Written by scripts/policy_table.py from src/secure_ray/policy/ports.py. Do not edit. -->
+
+A cluster takes one block of {BLOCK_SIZE} ports, the same on all of its nodes: the first free one of
+{BLOCK_COUNT} from {FIRST_BLOCK} on, or the one at `ports.base`. `secure-ray status` shows the numbers.
+
+In local mode everything is on 127.0.0.1. In private mode what is encrypted and asks for a
+certificate is on the node's private address; what is plain stays on loopback, and reaches other
+nodes only through the relay.
+"""
+
 _AREAS = {
     "AUDIT": "What the proof after a start and `secure-ray audit` find",
     "PROBE": "Why the proof could not look",
@@ -60,7 +83,11 @@ _AREAS = {
     "RAY": "Ray itself",
     "VER": "Versions and advisories",
     "NET": "Ports",
+    "BIND": "The address",
+    "FW": "The firewall",
+    "GUARD": "The bind guard",
     "PKI": "Keys, certificates, token",
+    "JOIN": "Joining a cluster, and its nodes",
     "FILE": "Files",
     "CFG": "Settings",
     "CLI": "The command line",
@@ -86,6 +113,36 @@ def render_policy() -> str:
 def render_errors() -> str:
     """docs/errors.md."""
     return "\n".join([_ERRORS_INTRODUCTION, *map(_area_section, _AREAS)])
+
+
+def render_ports() -> str:
+    """docs/ports.md."""
+    rows = [_port_row(component) for component in ALL_COMPONENTS]
+    last = BLOCK_SIZE - 1
+    rows += [
+        (f"+{RESERVATION_OFFSET}", "", "reservation, never listens", "", "loopback", "each"),
+        (
+            f"+{WORKER_OFFSET} to +{last}",
+            "`workers`",
+            "workers, drivers",
+            "grpc",
+            "the node's address",
+            "each",
+        ),
+    ]
+    head = ("Port", "Setting", "What", "Speaks", "In private mode on", "Nodes")
+    return f"{_PORTS_INTRODUCTION}\n{_table(head, rows)}"
+
+
+def _port_row(component: Component) -> tuple[str, ...]:
+    return (
+        f"+{component.offset}",
+        "" if component.ours else f"`{component.name}`",
+        component.title + (", private mode only" if component.ours else ""),
+        component.protocol.value,
+        "the node's address" if component.reach is Reach.NODE else "loopback",
+        "head" if component.head else "each",
+    )
 
 
 def _knob_section(kind: Kind) -> str:
@@ -150,7 +207,7 @@ def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-PAGES = {"policy.md": render_policy, "errors.md": render_errors}
+PAGES = {"policy.md": render_policy, "errors.md": render_errors, "ports.md": render_ports}
 
 
 def main(arguments: list[str], target: Path = TARGET) -> int:

@@ -92,7 +92,7 @@ def job(live: Live) -> Iterator[Job]:
     os.mkfifo(pipe)
     # For reading and writing: opening it for reading alone would wait for the writer.
     descriptor = os.open(pipe, os.O_RDWR)
-    entrypoint = f"echo $$ > {shlex.quote(str(pipe))} && exec sleep 600"
+    entrypoint = f"echo $$ > {shlex.quote(str(pipe))} && exec sleep infinity"
     order = json.dumps({"entrypoint": entrypoint, "submission_id": "allowed"}).encode()
     try:
         assert ask(door, "POST", "/api/jobs/", headers=live.authorized, body=order).status == 200

@@ -42,7 +42,7 @@ def test_each_advisory_fails_with_where_it_is_fixed() -> None:
         (Status.FAIL, Severity.LOW),
     ]
     assert found[0].actual == "CVE-1: it is open"
-    assert "fixed in 2.0" in found[0].fix
+    assert found[0].fix == "pip install 'ray[default]>=2.0'"
 
 
 def test_what_secure_ray_closes_itself_is_told_and_passes() -> None:
@@ -69,12 +69,17 @@ def test_copy_inside_of_ray_is_judged_like_the_original() -> None:
     versions = {"ray": "2.1", "aiohttp": "2.1", "aiohttp (vendored by ray)": "1.9"}
 
     failed = [
-        finding.where
+        (finding.where, finding.fix)
         for finding in judge_versions(versions, known)
         if finding.status is Status.FAIL
     ]
 
-    assert failed == ["aiohttp (vendored by ray) 1.9"]
+    assert failed == [
+        (
+            "aiohttp (vendored by ray) 1.9",
+            "pip install --upgrade 'ray[default]', to one that brings 2.0",
+        )
+    ]
 
 
 def test_installed_packages_are_examined(tmp_path: Path) -> None:

@@ -60,7 +60,45 @@ def test_target_is_the_plan_and_every_process(home: Path, targets: list[Target])
     assert target.certificate == plan.certificates / "node.crt"
     assert target.token_path == plan.paths.token
     assert set(target.private_directories) == {plan.paths.directory, plan.paths.passphrase.parent}
-    assert target.session_parent == plan.run.directory
+    assert target.ray_parents == (plan.run.directory, plan.paths.spill)
+
+
+def test_start_is_proven_as_one(
+    home: Path, targets: list[Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[Target] = []
+
+    def prove_start(target: Target, **_: Any) -> Report:
+        starts.append(target)
+        return Report((), NOW, 0.1)
+
+    monkeypatch.setattr(module, "prove_start", prove_start)
+    monkeypatch.setattr(module, "_LATE_SECONDS", 0)
+    plan = make_directories(plan_of(home))
+
+    prove_instance(instance_of(plan), clock=lambda: NOW, starts=True)
+    assert (len(starts), len(targets)) == (1, 0)
+
+    audit_instance(instance_of(plan), read_advisories(()), clock=lambda: NOW)
+    assert (len(starts), len(targets)) == (1, 1)
+
+
+def test_start_waits_for_what_listens_late(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = iter([True, True, False])
+    targets: list[Target] = []
+
+    def prove_start(target: Target, **_: Any) -> Report:
+        targets.append(target)
+        return Report((), NOW, 0.1)
+
+    monkeypatch.setattr(module, "prove_start", prove_start)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr("secure_ray.audit.checks.listeners.only_late", lambda *_: next(late))
+
+    prove_instance(instance_of(make_directories(plan_of(home))), clock=lambda: NOW, starts=True)
+
+    assert list(late) == []
+    assert len(targets) == 1
 
 
 @pytest.mark.parametrize("fails", [False, True])

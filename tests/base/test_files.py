@@ -1,11 +1,9 @@
-"""What is trusted is checked first; what is written is written whole and private."""
+"""What is written is written whole and private; what is read was private."""
 
 import errno
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,26 +12,24 @@ from secure_ray.base.errors import FailedError
 from secure_ray.base.files import (
     free_bytes,
     is_there,
-    lock,
-    lock_is_free,
     make_private_directory,
     read_private,
     remove_tree,
     replace_link,
-    require_private_directory,
-    require_safe_ancestors,
     write_private,
 )
-
-SOMEBODY = 65534  # nobody
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to somebody else")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A directory of ours with mode 0700."""
-    tmp_path.chmod(0o700)
-    return tmp_path
+from support.disks import fill, small_disk
+from support.planted import (
+    SOMEBODY,
+    fails,
+    make_directory,
+    make_link,
+    make_pipe,
+    make_readable,
+    mode,
+    needs_root,
+    raiser,
+)
 
 
 @pytest.fixture
@@ -43,16 +39,8 @@ def careless_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
 def names_in(directory: Path) -> list[str]:
     return [entry.name for entry in directory.iterdir()]
-
-
-def fails(code: str, *words: str) -> AbstractContextManager[object]:
-    return pytest.raises(FailedError, match=".*".join([code, *words]))
 
 
 class TestMakePrivateDirectory:
@@ -121,100 +109,6 @@ class TestMakePrivateDirectory:
             make_private_directory(place / "new")
 
 
-class TestSafeAncestors:
-    def test_a_sticky_directory_open_to_all_is_safe(self, place: Path) -> None:
-        shared = place / "tmp"
-        shared.mkdir()
-        shared.chmod(0o1777)
-
-        make_private_directory(shared / "mine")
-
-    @pytest.mark.parametrize("bits", [0o777, 0o770, 0o702], ids=oct)
-    def test_one_that_others_may_write_to_is_not(self, place: Path, bits: int) -> None:
-        (place / "open" / "mine").mkdir(parents=True, mode=0o700)
-        (place / "open").chmod(bits)
-
-        with fails("SR-FILE-003", "writable by others"):
-            require_safe_ancestors(place / "open" / "mine")
-
-    @needs_root
-    def test_one_of_somebody_else_is_not(self, place: Path) -> None:
-        (place / "theirs" / "mine").mkdir(parents=True, mode=0o700)
-        os.chown(place / "theirs", SOMEBODY, -1)
-
-        with fails("SR-FILE-003", f"uid {SOMEBODY}"):
-            require_safe_ancestors(place / "theirs" / "mine")
-
-    def test_a_link_of_ours_to_a_safe_place_is_safe(self, place: Path) -> None:
-        (place / "real" / "mine").mkdir(parents=True, mode=0o700)
-        (place / "link").symlink_to(place / "real")
-
-        require_safe_ancestors(place / "link" / "mine")
-
-    @needs_root
-    def test_a_link_of_somebody_else_is_not(self, place: Path) -> None:
-        (place / "real" / "mine").mkdir(parents=True, mode=0o700)
-        (place / "link").symlink_to("real")
-        os.chown(place / "link", SOMEBODY, -1, follow_symlinks=False)
-
-        with fails("SR-FILE-003", f"uid {SOMEBODY}"):
-            require_safe_ancestors(place / "link" / "mine")
-
-    @pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
-    def test_a_link_of_ours_into_an_open_directory_is_not(
-        self, place: Path, *, relative: bool
-    ) -> None:
-        """Somebody else could swap what the link points at."""
-        (place / "open" / "target" / "mine").mkdir(parents=True, mode=0o700)
-        (place / "open").chmod(0o777)
-        target = Path("x/../open/target") if relative else place / "open" / "target"
-        (place / "x").mkdir()
-        (place / "link").symlink_to(target)
-
-        with fails("SR-FILE-003", "open is writable by others"):
-            require_safe_ancestors(place / "link" / "mine")
-
-    def test_links_in_a_circle_end_in_an_error(self, place: Path) -> None:
-        (place / "a").symlink_to("b")
-        (place / "b").symlink_to("a")
-
-        with fails("SR-FILE-001"):
-            require_safe_ancestors(place / "a" / "mine")
-
-
-class TestRequirePrivateDirectory:
-    @needs_root
-    def test_one_of_somebody_else_is_refused(self, place: Path) -> None:
-        (place / "theirs").mkdir(mode=0o700)
-        os.chown(place / "theirs", SOMEBODY, -1)
-
-        with fails("SR-FILE-002", f"belongs to uid {SOMEBODY}"):
-            require_private_directory(place / "theirs")
-
-    def test_one_that_is_missing_is_refused(self, place: Path) -> None:
-        with fails("SR-FILE-004"):
-            require_private_directory(place / "missing")
-
-
-def make_link(path: Path) -> None:
-    path.with_name("target").write_bytes(b"planted")
-    path.with_name("target").chmod(0o600)
-    path.symlink_to("target")
-
-
-def make_readable(path: Path) -> None:
-    path.touch()
-    path.chmod(0o640)
-
-
-def make_directory(path: Path) -> None:
-    path.mkdir(mode=0o700)
-
-
-def make_pipe(path: Path) -> None:
-    os.mkfifo(path, 0o600)
-
-
 class TestReadPrivate:
     def test_what_was_written_is_read(self, place: Path) -> None:
         write_private(place / "file", b"content")
@@ -264,13 +158,6 @@ class TestReadPrivate:
             read_private(place / "file", max_bytes=3)
 
 
-def raiser(number: int) -> Callable[..., None]:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
-
 class TestWritePrivate:
     @pytest.mark.usefixtures("careless_umask")
     def test_a_new_file_has_mode_0600_whatever_the_umask(self, place: Path) -> None:
@@ -315,6 +202,22 @@ class TestWritePrivate:
             write_private(place / "file", b"after")
         assert read_private(place / "file") == b"before"
         assert names_in(place) == ["file"]
+
+    @pytest.mark.root
+    def test_a_full_disk_costs_nothing_that_was_there(self, place: Path) -> None:
+        disk = place / "disk"
+        with small_disk(disk):
+            write_private(disk / "file", b"before")
+            filling = fill(disk)
+
+            with fails("SR-FILE-006", "No space"):
+                write_private(disk / "file", bytes(1 << 16))
+            assert read_private(disk / "file") == b"before"
+            assert sorted(names_in(disk)) == ["file", filling.name]
+
+            filling.unlink()
+            write_private(disk / "file", b"after")
+            assert read_private(disk / "file") == b"after"
 
     def test_when_cleaning_up_fails_too_the_first_failure_is_told(
         self, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -410,49 +313,6 @@ class TestFreeBytes:
         monkeypatch.setattr(Path, "exists", raiser(errno.EACCES))
 
         assert free_bytes(place / "hidden" / "file") > 0
-
-
-class TestLock:
-    def test_one_holder_at_a_time(self, place: Path) -> None:
-        path = place / "lock"
-        with lock(path, wait=0):
-            assert not lock_is_free(path)
-            with pytest.raises(BlockingIOError), lock(path, wait=0.1):
-                pass
-        assert lock_is_free(path)
-        assert mode(path) == 0o600
-
-    def test_who_waits_gets_it_when_the_holder_lets_go(self, place: Path) -> None:
-        path = place / "lock"
-        release = threading.Event()
-        held = threading.Event()
-
-        def hold() -> None:
-            with lock(path, wait=0):
-                held.set()
-                release.wait()
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        held.wait()
-        threading.Timer(0.1, release.set).start()
-        with lock(path, wait=60):
-            assert release.is_set()
-        holder.join()
-
-    def test_it_is_let_go_when_the_holder_fails(self, place: Path) -> None:
-        with pytest.raises(ZeroDivisionError), lock(place / "lock", wait=0):
-            raise ZeroDivisionError
-        assert lock_is_free(place / "lock")
-
-    @pytest.mark.parametrize("plant", [make_link, make_readable], ids=["link", "group may read"])
-    def test_a_planted_lock_file_is_refused(
-        self, place: Path, plant: Callable[[Path], None]
-    ) -> None:
-        plant(place / "lock")
-
-        with pytest.raises(FailedError), lock(place / "lock", wait=0):
-            pass
 
 
 def test_is_there_sees_a_dangling_link_and_nothing_else_that_is_gone(tmp_path: Path) -> None:

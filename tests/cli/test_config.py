@@ -57,7 +57,7 @@ def test_check_names_every_problem_and_exits_2(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = work / "x.toml"
-    file.write_text('[network]\nbind = "0.0.0.0"\n[limit]\n')
+    file.write_text('[network]\nbind = "a b"\n[limit]\n')
     file.chmod(0o600)
     assert main(["config", "check", "x.toml"]) == 2
     out, err = capsys.readouterr()
@@ -80,6 +80,21 @@ def test_init_writes_files_that_are_right_and_private(work: Path) -> None:
     assert main(["config", "check"]) == 0
     for name in ("secure-ray.toml", ".env.example"):
         assert stat.S_IMODE((work / name).stat().st_mode) == 0o600
+
+
+def test_init_tells_how_to_check_what_it_wrote(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "a b").mkdir()
+
+    assert main(["config", "init"]) == 0
+    assert main(["config", "init", "--path", "a b/x.toml"]) == 0
+
+    told = [line for line in capsys.readouterr().err.splitlines() if "config check" in line]
+    assert told == [
+        "edit it, then: secure-ray config check",
+        "edit it, then: secure-ray config check 'a b/x.toml'",
+    ]
 
 
 def test_init_overwrites_nothing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.cli.main import main
 from secure_ray.node import cluster as cluster_module
 from secure_ray.node.cluster import ensure_cluster

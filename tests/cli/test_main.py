@@ -10,7 +10,10 @@ import typer
 from typer.main import get_command
 
 from secure_ray.base.errors import FailedError
+from secure_ray.base.locks import lock
 from secure_ray.cli.main import COMMAND_MODULES, build_app, main, needed_modules, wants_json
+from secure_ray.node.instance import write_instance
+from support.plans import instance_of, make_directories, plan_of
 
 SOURCE = Path(__file__).parents[2] / "src"
 HEAVY = {
@@ -143,6 +146,13 @@ def test_a_wrong_command_line_exits_2(
     assert "Traceback" not in err
 
 
+def test_a_wrong_choice_is_told_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--format", "jsn"]) == 2
+    err = capsys.readouterr().err
+    assert "'table', 'json'" in err
+    assert "Value error" not in err
+
+
 def test_a_wrong_command_line_is_json_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--json", "a", "b"]) == 2
     assert json.loads(capsys.readouterr().out)["code"] == "SR-CLI-001"
@@ -223,3 +233,48 @@ def test_json_after_the_dashes_is_not_ours() -> None:
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("secure-ray ")
+
+
+# What a native library does with its messages, and what a child inherits.
+STRAY = """
+import os, sys
+from pathlib import Path
+from secure_ray.base.locks import lock
+from secure_ray.cli.main import main
+
+main(["--version"])
+with lock(Path(sys.argv[1]), wait=0):
+    for number in (0, 1, 2):
+        try:
+            os.write(number, b"stray")
+        except OSError:
+            pass
+    print("printed", flush=True)
+    os.system("echo stray; echo stray >&2")
+"""
+
+
+def without_streams(*command: str, **environment: str) -> int:
+    """The exit code of `command`, started with all three standard streams closed."""
+    return subprocess.call(
+        ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, *command],
+        env={"PYTHONPATH": str(SOURCE), **environment},
+    )
+
+
+def test_what_is_written_to_closed_streams_reaches_no_file_of_ours(home: Path) -> None:
+    assert without_streams("-c", STRAY, str(home / "lock")) == 0
+
+    assert (home / "lock").read_bytes() == b""
+
+
+def test_status_works_with_closed_streams_and_changes_nothing(home: Path) -> None:
+    plan = make_directories(plan_of(home))
+    write_instance(instance_of(plan))
+    before = plan.paths.instance.read_bytes()
+
+    with lock(plan.paths.supervisor_lock, wait=0):
+        code = without_streams("-m", "secure_ray.cli.main", "status", SECURE_RAY_HOME=str(home))
+
+    assert code == 0
+    assert plan.paths.instance.read_bytes() == before

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.cli.main import main
 from secure_ray.node.cluster import ensure_cluster
 from secure_ray.node.paths import ClusterPaths
@@ -86,7 +86,7 @@ def test_running_cluster_is_not_removed(
     with lock(paths.supervisor_lock, wait=0):
         assert main(["reset", "--yes"]) == 4
 
-    assert "secure-ray down, then reset" in capsys.readouterr().err
+    assert "fix: secure-ray down, then secure-ray reset\n" in capsys.readouterr().err
     assert paths.directory.is_dir()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.cli.main import main
 from secure_ray.node.instance import write_instance
 from support.plans import BASE, instance_of, make_directories, plan_of
@@ -80,12 +80,28 @@ def test_what_is_not_passed_on_is_named(
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("arguments", [[], ["--"], ["--", ""], [""], ["--", "", "x"]], ids=str)
 def test_no_command_is_a_usage_error(
-    executed: list[Any], capsys: pytest.CaptureFixture[str]
+    executed: list[Any], capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    assert main(["run"]) == 2
+    assert main(["run", *arguments]) == 2
 
-    assert "SR-CFG-015" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [
+        "error SR-CFG-015: no command was given",
+        "  fix: secure-ray run -- python script.py",
+    ]
+    assert executed == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_dotenv_that_contradicts_a_protection_is_refused(
+    executed: list[Any], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".env").write_text("RAY_AUTH_MODE=disabled\n")
+
+    assert main(["run", "--", "true"]) == 3
+
+    assert "RAY_AUTH_MODE" in capsys.readouterr().err
     assert executed == []
 
 

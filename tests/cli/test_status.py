@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from secure_ray.base.files import lock
+from secure_ray.base.clock import utc_now
+from secure_ray.base.locks import lock
 from secure_ray.cli.main import main
 from secure_ray.node.instance import Phase, write_instance
 from support.plans import instance_of, make_directories, plan_of
@@ -40,6 +42,20 @@ def test_killed_supervisor_is_no_success(home: Path) -> None:
     write_instance(instance_of(make_directories(plan_of(home))))
 
     assert main(["status"]) == 1
+
+
+@pytest.mark.parametrize(("left", "code"), [(timedelta(hours=1), 0), (timedelta(hours=-1), 1)])
+def test_expired_certificate_is_no_success(
+    home: Path, capsys: pytest.CaptureFixture[str], left: timedelta, code: int
+) -> None:
+    plan = make_directories(plan_of(home))
+    expires = (utc_now() + left).isoformat()
+    write_instance(instance_of(plan, certificate_expires=expires))
+
+    with lock(plan.paths.supervisor_lock, wait=0):
+        assert main(["status"]) == code
+
+    assert ("EXPIRED" in capsys.readouterr().out) == bool(code)
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

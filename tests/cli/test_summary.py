@@ -12,17 +12,27 @@ import psutil
 import pytest
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.cli import summary as module
 from secure_ray.cli.summary import print_plan, print_status, print_summary, summary
 from secure_ray.node.instance import Phase, write_instance
 from secure_ray.node.paths import ClusterPaths
 from secure_ray.node.plan import ActiveOverride
-from support.plans import BASE, ID, instance_of, make_directories, plan_of
+from support.plans import (
+    BASE,
+    HEAD,
+    ID,
+    WORKER,
+    instance_of,
+    make_directories,
+    plan_of,
+    private_plan,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from secure_ray.node.place import Place
     from secure_ray.node.plan import LaunchPlan
 
 
@@ -35,9 +45,16 @@ def plan(home: Path) -> LaunchPlan:
 def test_cluster_that_never_was(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = summary(ClusterPaths(home, "a"))
 
-    assert facts == {"cluster": "a", "state": "none", "directory": str(home / "clusters" / "a")}
+    assert facts == {
+        "cluster": "a",
+        "state": "none",
+        "directory": str(home / "clusters" / "a"),
+        "start": "secure-ray up --head --cluster a",
+    }
     print_status(facts)
-    assert capsys.readouterr().out == "cluster a: never started (secure-ray up --head)\n"
+    assert (
+        capsys.readouterr().out == "cluster a: never started (secure-ray up --head --cluster a)\n"
+    )
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -148,7 +165,8 @@ def test_status_says_all_that_matters(plan: LaunchPlan, capsys: pytest.CaptureFi
     assert out.startswith("cluster default: degraded, 9 checks passed\n")
     for text in (
         "ray 2.60.0",
-        "8 CPUs",
+        "8 CPUs, 0 GPUs",
+        "supervisor pid",
         "OVERRIDE     SR-RAY-001 until 2099-01-01: a test",
         "control store (GCS)",
         f"{BASE}",
@@ -156,6 +174,117 @@ def test_status_says_all_that_matters(plan: LaunchPlan, capsys: pytest.CaptureFi
         "isolation    on",
     ):
         assert text in out
+
+
+@pytest.mark.parametrize(
+    ("place", "texts"),
+    [
+        (
+            HEAD,
+            (
+                "10 services, 9 checks passed\n",
+                "node         head at 10.77.0.1; what is plain HTTP stays on 127.0.0.1\n",
+                f"for nodes    door at 10.77.0.1:{BASE + 10}, relay at 10.77.0.1:{BASE + 11}; ",
+                f"dashboard    http://127.0.0.1:{BASE + 1}\n",
+                "secure-ray join-token create ",
+            ),
+        ),
+        (
+            WORKER,
+            (
+                "8 services, 9 checks passed\n",
+                "node         worker w1 at 10.77.0.2, of the head at 10.77.0.1; ",
+                f"for nodes    relay at 10.77.0.2:{BASE + 11}; ",
+                "secure-ray run -- python",
+            ),
+        ),
+    ],
+    ids=["head", "worker"],
+)
+def test_summary_of_private_mode(
+    home: Path, capsys: pytest.CaptureFixture[str], place: Place, texts: tuple[str, ...]
+) -> None:
+    print_summary(shown(make_directories(private_plan(home, place=place))))
+
+    out = capsys.readouterr().out
+    for text in texts:
+        assert text in out
+    assert "services on" not in out
+    assert "up --head" not in out
+    assert ("join-token" in out) == place.is_head
+
+
+def test_status_in_private_mode_says_where_each_service_is(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_status(shown(make_directories(private_plan(home))))
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    where = {line[1]: line[0] for line in lines if line[0].endswith(tuple("0123456789"))}
+    assert where["control"] == f"10.77.0.1:{BASE}"
+    assert where["dashboard"] == f"127.0.0.1:{BASE + 1}"
+    assert where["relay"] == f"10.77.0.1:{BASE + 11}"
+    assert ["node", "head", "at", "10.77.0.1,", "supervisor", "pid", str(os.getpid())] in lines
+
+
+def test_status_of_a_worker_that_waits_for_its_head(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_directories(private_plan(home, place=WORKER))
+
+    print_status(shown(plan, Phase.WAITING))
+
+    out = capsys.readouterr().out
+    assert out.startswith("cluster default: waiting, 9 checks passed\n")
+    assert "node         worker w1 at 10.77.0.2, of the head at 10.77.0.1, supervisor pid" in out
+    assert "next         on the head at 10.77.0.1: secure-ray status\n" in out
+
+
+@pytest.mark.parametrize(
+    ("place", "start", "renew"),
+    [
+        (HEAD, "secure-ray up --head --bind 10.77.0.1", "secure-ray up --head --bind 10.77.0.1,"),
+        (WORKER, "secure-ray up", "join again, with a string from secure-ray join-token create"),
+    ],
+    ids=["head", "worker"],
+)
+def test_what_starts_a_node_of_private_mode_again(
+    home: Path, capsys: pytest.CaptureFixture[str], place: Place, start: str, renew: str
+) -> None:
+    plan = make_directories(private_plan(home, place=place))
+    write_instance(
+        instance_of(plan, Phase.STOPPED, certificate_expires="2020-01-01T00:00:00+00:00")
+    )
+
+    print_status(summary(plan.paths))
+
+    out = capsys.readouterr().out
+    assert f"next         {start}\n" in out
+    assert f"EXPIRED on 2020-01-01: {renew}" in out.replace("secure-ray down, then ", "")
+
+
+def test_plan_of_private_mode_says_where_each_port_is(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan(private_plan(home, place=WORKER))
+
+    out = capsys.readouterr().out
+    assert f"#   10.77.0.2:{BASE + 2}  raylet\n" in out
+    assert f"#   127.0.0.1:{BASE + 6}  runtime environments\n" in out
+    assert f"#   10.77.0.2:{BASE + 32}-{BASE + 1023} workers and drivers\n" in out
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.FAILED])
+def test_status_of_what_has_ended_says_how_to_start_it(
+    plan: LaunchPlan, capsys: pytest.CaptureFixture[str], phase: Phase
+) -> None:
+    write_instance(instance_of(plan, phase))
+
+    print_status(summary(plan.paths))
+
+    out = capsys.readouterr().out
+    assert "next         secure-ray up --head\n" in out
+    assert "supervisor pid" not in out
 
 
 def test_status_says_why_isolation_is_off(
@@ -185,14 +314,18 @@ def test_summary_says_what_to_do_next(
     assert ('cluster="b"' in out) == (name == "b")
 
 
-def test_summary_of_a_cluster_that_has_just_died(
-    plan: LaunchPlan, capsys: pytest.CaptureFixture[str]
+def test_what_is_told_to_run_is_for_this_cluster(
+    home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_instance(instance_of(plan))
+    plan = make_directories(plan_of(home, paths=ClusterPaths(home, "b")))
+    write_instance(instance_of(plan, certificate_expires="2020-01-01T00:00:00+00:00"))
+    print_status(summary(plan.paths))
+    plan.paths.instance.write_text("{}")
+    print_status(summary(plan.paths))
 
-    print_summary(summary(plan.paths))
-
-    assert "killed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.count("secure-ray down --cluster b") == 3  # killed, expired, unreadable
+    assert out.count("secure-ray up --head --cluster b, renews it") == 2
 
 
 def test_plan_is_shown_as_a_command_that_could_be_typed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -177,6 +178,74 @@ def test_events_go_to_whoever_waits_and_the_log_to_a_terminal(
         assert err == ""
 
 
+def test_cluster_lock_is_held_until_the_first_event(
+    plan: LaunchPlan, supervise: Callable[..., int]
+) -> None:
+    """It comes when the supervisor holds its own lock, so that one of the two is always held."""
+    cluster_lock = os.open(os.devnull, os.O_RDONLY)
+
+    def act(_plan: LaunchPlan, named: dict[str, Any]) -> None:
+        os.fstat(cluster_lock)
+        named["emit"]({"event": "starting"})
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(cluster_lock)
+        named["emit"]({"event": "running"})
+
+    assert supervise(plan, act, "--foreground", "--cluster-lock", str(cluster_lock)) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--foreground",)], ids=["background", "foreground"])
+@pytest.mark.parametrize("broken", ["token", "log", "disk"])
+def test_what_goes_wrong_before_there_is_a_log_is_told(
+    plan: LaunchPlan,
+    supervise: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    options: tuple[str, ...],
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if broken == "token":
+        plan.paths.token.unlink()
+    elif broken == "log":
+        plan.paths.log.mkdir()
+    else:
+        monkeypatch.setattr(module, "RotatingFileHandler", full)
+
+    assert supervise(plan, lambda *_: pytest.fail("it ran"), *options) == 4
+
+    code = "SR-FILE-006" if broken == "disk" else "SR-FILE-004"
+    out, err = capfd.readouterr()
+    if options:
+        assert err.count(code) == 1
+        assert "Traceback" not in err
+    else:
+        assert json.loads(out)["code"] == code
+
+
+@pytest.mark.parametrize("options", [(), ("--foreground",)], ids=["background", "foreground"])
+@pytest.mark.parametrize("order", ["", "{", "[]", "{}", '{"plan": "{\\"secret\\": 1}"}'])
+def test_order_that_cannot_be_read_is_told_without_its_text(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+    options: tuple[str, ...],
+) -> None:
+    reservation = socket.socket()
+    words = ["supervise", "--reservation", str(reservation.detach()), *options]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(order))
+
+    assert module.main() == 1
+
+    out, err = capfd.readouterr()
+    assert "SR-STATE-008" in (err if options else out)
+    assert "secret" not in out + err
+    assert "Traceback" not in out + err
+
+
 def test_nobody_who_waits_changes_nothing() -> None:
     reading, writing = os.pipe()
     saved = os.dup(1)
@@ -213,7 +282,13 @@ def test_nobody_who_waits_changes_nothing() -> None:
 def test_proof_is_what_the_audit_says(
     plan: LaunchPlan, monkeypatch: pytest.MonkeyPatch, findings: list[Any], proven: Proven
 ) -> None:
-    report = Report(tuple(findings), NOW, 0.1)
-    monkeypatch.setattr("secure_ray.audit.live.prove_instance", lambda *_, **__: report)
+    asked: list[Any] = []
+
+    def prove_instance(*_: Any, **options: Any) -> Report:
+        asked.append(options)
+        return Report(tuple(findings), NOW, 0.1)
+
+    monkeypatch.setattr("secure_ray.audit.live.prove_instance", prove_instance)
 
     assert module._prove(instance_of(plan)) == proven
+    assert [options["starts"] for options in asked] == [True]

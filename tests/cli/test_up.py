@@ -5,21 +5,38 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
+from secure_ray.cli import up as module
 from secure_ray.cli.main import main
+from secure_ray.node.cluster import Cluster, Membership, write_cluster
+from secure_ray.node.decide import Wish
 from secure_ray.node.instance import Phase, write_instance
 from secure_ray.node.paths import ClusterPaths
 from secure_ray.node.prepare import Prepared
-from support.plans import BASE, EXPIRES, HOST, VERSIONS, instance_of, make_directories, plan_of
+from support.doors import Head
+from support.plans import (
+    BASE,
+    EXPIRES,
+    HOST,
+    VERSIONS,
+    WORKER,
+    instance_of,
+    make_directories,
+    plan_of,
+    private_plan,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from secure_ray.node.plan import LaunchPlan
 
     Seen = list[tuple[str, Any]]
 
@@ -42,14 +59,16 @@ def paths(home: Path) -> ClusterPaths:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch, paths: ClusterPaths) -> Seen:
-    """What would be started; a record of a running cluster is all that comes of it."""
+def seen(monkeypatch: pytest.MonkeyPatch, paths: ClusterPaths) -> Iterator[Seen]:
+    """What would be started; all that comes of it is what a running cluster leaves on disk."""
     calls: Seen = []
+    alive = ExitStack()
 
     def start(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> None:
         calls.append(("background", prepared.plan))
         on_event({"event": "starting"})
         prepared.reservation.close()
+        alive.enter_context(lock(prepared.plan.paths.supervisor_lock, wait=0))
         write_instance(instance_of(prepared.plan, reason="9 checks passed"))
 
     def become(prepared: Prepared, cluster_lock: int) -> None:
@@ -61,10 +80,13 @@ def seen(monkeypatch: pytest.MonkeyPatch, paths: ClusterPaths) -> Seen:
     monkeypatch.setattr("secure_ray.node.bring_up.bring_up", start)
     monkeypatch.setattr("secure_ray.node.bring_up.become_supervisor", become)
     del paths
-    return calls
+    with alive:
+        yield calls
 
 
-def test_only_heads_can_be_started(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+def test_nothing_is_started_before_head_or_worker_is_chosen(
+    capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
     assert main(["up"]) == 2
 
     assert "SR-CFG-012" in capsys.readouterr().err
@@ -140,7 +162,8 @@ def test_dry_run_prints_the_plan_and_changes_nothing(
         (["--resources", "{"], {}, 2, "SR-CFG-013"),
         (["--resources", '{"CPU": 1}'], {}, 2, "SR-CFG-002"),
         (["--memory", "many"], {}, 2, "SR-CFG-002"),
-        (["--bind", "0.0.0.0"], {}, 2, "localhost only"),
+        (["--bind", "0.0.0.0"], {}, 3, "SR-NET-001: the cluster would listen on 0.0.0.0 (flag"),
+        (["--bind", "a b"], {}, 2, "SR-CFG-002"),
         (["--cluster", ".."], {}, 2, "SR-CFG-011"),
         (["--cluster", ""], {}, 2, "SR-CFG-011"),
         (["--config", "none.toml"], {}, 2, "SR-CFG-004"),
@@ -179,6 +202,36 @@ def test_what_is_not_passed_on_is_named(
 
     assert "unknown to secure-ray, so not passed on: RAY_BRAND_NEW" in capsys.readouterr().err
     assert "RAY_BRAND_NEW" not in seen[0][1].environment
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.FAILED], ids=["killed", "failed"])
+def test_cluster_that_ends_at_once_is_not_said_to_be_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], phase: Phase
+) -> None:
+    def start(prepared: Prepared, _on_event: object) -> None:
+        prepared.reservation.close()
+        write_instance(instance_of(prepared.plan, phase, reason="Ray died"))
+
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", start)
+
+    assert main(["up", "--head", "--cluster", "b"]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "SR-STATE-004: cluster b was up, and is not running any more" in err
+    assert "fix: secure-ray up --head --cluster b;" in err
+
+
+def test_cluster_of_another_version_is_not_waited_for(
+    paths: ClusterPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_directories(plan_of(paths.home, paths=paths))
+    write_instance(instance_of(plan))
+    plan.paths.instance.write_text("{}")
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head"]) == 4
+
+    assert "fix: secure-ray down, then secure-ray up --head\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -263,11 +316,11 @@ def test_lock_is_held_while_it_starts(paths: ClusterPaths, monkeypatch: pytest.M
                 held.append(False)
         except BlockingIOError:
             held.append(True)
-        write_instance(instance_of(prepared.plan))
 
     monkeypatch.setattr("secure_ray.node.bring_up.bring_up", start)
 
-    assert main(["up", "--head"]) == 0
+    main(["up", "--head"])
+
     assert held == [True]
 
 
@@ -290,3 +343,97 @@ def test_warnings_are_told(
     assert "a change\n" in err
     assert "warning: a warning\n" in err
     assert seen[0][1].ports.base == BASE
+
+
+def write_string(directory: Path, head: Head) -> Path:
+    file = directory / "join"
+    file.write_text(head.invite().text().reveal())
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture
+def worker(paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch) -> LaunchPlan:
+    """This host has joined, and reaches its head from the address that it joined with."""
+    plan = make_directories(private_plan(paths.home, place=WORKER, paths=paths))
+    ports = private_plan(paths.home).ports
+    membership = Membership("node", WORKER.name, WORKER.address, WORKER.head, 20490, ports)
+    write_cluster(paths, Cluster("default", "id", str(plan.run.directory), 0, membership))
+    monkeypatch.setattr(
+        "secure_ray.network.interfaces.bind_address_towards",
+        lambda head, permitted: {WORKER.head: WORKER.address}[head],  # noqa: ARG005
+    )
+    return plan
+
+
+def test_worker_is_no_head(
+    worker: LaunchPlan, seen: Seen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--head"]) == 2
+
+    assert "SR-CFG-017" in capsys.readouterr().err
+    assert not worker.paths.instance.exists()
+    assert seen == []
+
+
+@pytest.mark.parametrize("options", [["--head", "--join", "-"], []])
+def test_node_is_head_or_worker(
+    options: list[str], seen: Seen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", *options]) == 2
+
+    err = capsys.readouterr().err
+    assert "SR-CFG-012" in err
+    assert "secure-ray up --head" in err
+    assert "secure-ray up --join -" in err
+    assert seen == []
+
+
+def test_worker_joins_again_towards_the_head_of_its_new_string(
+    worker: LaunchPlan, tmp_path: Path
+) -> None:
+    file = write_string(tmp_path, Head(tmp_path / "head", host="10.77.0.9", port=20490))
+
+    wish, joining = module._role(Wish(), worker.paths, head=False, join=str(file), name=None)
+
+    assert wish.towards == "10.77.0.9"
+    assert joining is not None
+    assert joining.name == WORKER.name
+
+
+def test_dry_run_of_a_join_is_refused_and_reads_no_string(
+    seen: Seen, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--join", "no-such-file", "--dry-run"]) == 2
+
+    err = capsys.readouterr().err
+    assert "SR-CFG-019" in err
+    assert "the head's to give" in err
+    assert list(home.iterdir()) == []
+    assert seen == []
+
+
+def test_worker_that_waits_for_its_head_is_told(
+    worker: LaunchPlan, seen: Seen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_instance(instance_of(worker, Phase.WAITING, reason="Ray died"))
+
+    with lock(worker.paths.supervisor_lock, wait=0):
+        assert main(["up"]) == 5
+
+    err = capsys.readouterr().err
+    assert "node w1 is up already and waits: Ray died" in err
+    assert "see on the head at 10.77.0.1: secure-ray status" in err
+    assert seen == []
+
+
+def test_worker_that_runs_is_up_already(
+    worker: LaunchPlan, seen: Seen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_instance(instance_of(worker))
+
+    with lock(worker.paths.supervisor_lock, wait=0):
+        assert main(["up"]) == 0
+
+    assert "is already up" in capsys.readouterr().err
+    assert seen == []

@@ -3,13 +3,15 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from secure_ray.base.errors import UsageError
+from secure_ray.base.errors import RefusedError, RejectedError, UsageError
 from secure_ray.deploy.systemd import UnitRequest, render_unit
 
 PLAIN = UnitRequest(user="ray", executable="/opt/ray/bin/secure-ray")
+WORKER = replace(PLAIN, worker=True)
 # Ray or what it runs needs what these take away (the template says what for).
 BREAK_RAY = {
     "DevicePolicy",
@@ -52,6 +54,44 @@ def test_every_wish_is_in_the_unit() -> None:
     assert service["Environment"] == '"SECURE_RAY_HOME=/srv/100%%"'
 
 
+def test_a_head_that_others_reach_is_told_where_to_listen() -> None:
+    unit = parse(render_unit(replace(PLAIN, bind="fe80::1%eth0")))
+    assert unit["Service"]["ExecStart"].endswith(" up --head --block --bind fe80::1%%eth0")
+    assert unit["Unit"]["After"] == unit["Unit"]["Wants"] == "network-online.target"
+
+
+@pytest.mark.parametrize("bind", ["", "local"])
+def test_a_head_for_this_machine_waits_for_no_network(bind: str) -> None:
+    unit = parse(render_unit(replace(PLAIN, bind=bind)))["Unit"]
+    assert unit["After"] == "network.target"
+    assert "Wants" not in unit
+
+
+def test_a_worker_starts_as_what_it_has_joined_as() -> None:
+    unit = parse(render_unit(replace(WORKER, cluster="team-a")))
+    assert unit["Service"]["ExecStart"] == '"/opt/ray/bin/secure-ray" up --block --cluster team-a'
+    assert unit["Unit"]["After"] == unit["Unit"]["Wants"] == "network-online.target"
+
+
+def test_a_worker_waits_for_its_head_as_long_as_it_takes() -> None:
+    unit = parse(render_unit(WORKER))
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert "StartLimitBurst" not in unit["Unit"]
+    assert unit["Service"]["Restart"] == "on-failure"
+
+
+@pytest.mark.parametrize("request_", [PLAIN, WORKER], ids=["head", "worker"])
+def test_what_does_not_get_better_is_not_tried_again(request_: UnitRequest) -> None:
+    kinds = (UsageError, RefusedError, RejectedError)
+    codes = parse(render_unit(request_))["Service"]["RestartPreventExitStatus"]
+    assert codes.split() == [str(kind.exit_code) for kind in kinds]
+
+
+def test_a_worker_is_not_told_where_to_listen() -> None:
+    with pytest.raises(UsageError, match="--bind does not go with --worker"):
+        render_unit(replace(WORKER, bind="10.0.0.5"))
+
+
 @pytest.mark.parametrize(
     ("request_", "file_name"),
     [
@@ -85,6 +125,10 @@ def test_the_unit_is_hardened_and_ray_still_runs() -> None:
         {"cluster": "A"},
         {"cluster": "a --bind 0.0.0.0"},
         {"cluster": "-a"},
+        {"bind": "10.0.0.5 --config /x"},
+        {"bind": "--config"},
+        {"bind": "10.0.0.5\n"},
+        {"bind": "%h"},
         {"name": "../x"},
         {"name": "a/b"},
         {"name": "a@b"},
@@ -100,7 +144,7 @@ def test_the_unit_is_hardened_and_ray_still_runs() -> None:
         {"home": "/a'b"},
     ],
 )
-def test_a_value_that_would_change_the_unit_is_refused(change: dict[str, str]) -> None:
+def test_a_value_that_would_change_the_unit_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         render_unit(replace(PLAIN, **change))
     assert caught.value.code == "SR-DEPLOY-001"
@@ -113,8 +157,9 @@ def test_ray_does_not_run_as_root() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize("role", [{}, {"bind": "fe80::1%eth0"}, {"worker": True}], ids=str)
 @pytest.mark.parametrize("directory", ["plain", "with space", "ünï 100%d"])
-def test_systemd_finds_nothing_wrong(tmp_path: Path, directory: str) -> None:
+def test_systemd_finds_nothing_wrong(tmp_path: Path, directory: str, role: dict[str, Any]) -> None:
     place = tmp_path / directory
     place.mkdir()
     program = place / "secure-ray"
@@ -126,6 +171,7 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path, directory: str) -> None:
         cluster="team-a",
         config=str(place / "secure-ray.toml"),
         home=str(place),
+        **role,
     )
     unit = tmp_path / request.file_name
     unit.write_text(render_unit(request))

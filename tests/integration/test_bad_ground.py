@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from secure_ray.base.clock import utc_now
 from support.clusters import Machine
+from support.disks import fill, small_disk
 from support.states import prepare_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOBODY = 65534
@@ -21,18 +22,6 @@ NOBODY = 65534
 ORDINARY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
 TASK = "import ray; ray.init(); print(ray.get(ray.remote(lambda: 'done').remote()))"
 UP = ("up", "--head", "--num-cpus", "1")
-
-
-@contextmanager
-def small_disk(at: Path, *options: str) -> Iterator[None]:
-    """A file system of 4 MiB, which needs root."""
-    at.mkdir(mode=0o700)
-    words = ",".join(["size=4m", "mode=0700", *options])
-    subprocess.run(["mount", "-t", "tmpfs", "-o", words, "srt", at], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", at], check=True)
 
 
 def require_one_error(machine: Machine, code: str, *, arguments: tuple[str, ...] = UP) -> str:
@@ -100,18 +89,34 @@ def test_full_disk_and_the_run_after(machine: Machine) -> None:
     with small_disk(machine.state):
         require_one_error(machine, "SR-FILE-006")
         machine.variables["SECURE_RAY_LIMITS__MIN_FREE_DISK"] = "0"
-        filling = machine.state / "filling"
-        try:
-            with filling.open("wb") as file:
-                while True:
-                    file.write(bytes(1 << 16))
-                    file.flush()
-        except OSError:
-            filling.chmod(0o600)
+        filling = fill(machine.state)
         require_one_error(machine, "SR-FILE-006")
 
         filling.unlink()
         machine.up("--num-cpus", "1")
+        assert machine.driver(TASK).stdout.strip() == "done"
+        machine.clean()
+
+
+def content_of(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.root
+@pytest.mark.ray
+def test_full_disk_under_a_cluster_keeps_what_it_has(machine: Machine) -> None:
+    """Its leaf is due, so that there are keys to write and an old one to lose."""
+    machine.variables["SECURE_RAY_LIMITS__MIN_FREE_DISK"] = "0"
+    with small_disk(machine.state):
+        prepare_state(machine, now=utc_now() - timedelta(days=60))
+        before = content_of(machine.cluster_directory())
+        filling = fill(machine.state)
+
+        require_one_error(machine, "SR-FILE-006")
+
+        assert before.items() <= content_of(machine.cluster_directory()).items()
+        filling.unlink()
+        assert "leaf renewed" in machine.run(*UP).stderr
         assert machine.driver(TASK).stdout.strip() == "done"
         machine.clean()
 

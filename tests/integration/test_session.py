@@ -233,6 +233,34 @@ def test_auto_joins_the_running_cluster(running: Machine) -> None:
     assert set(eval(listening)) <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
+def test_shutdown_that_was_imported_by_name_is_finished_by_the_next_init(running: Machine) -> None:
+    result = program(
+        running,
+        "import os; from ray import shutdown\n"
+        "from secure_ray import secure_init\n"
+        "secure_init('auto')\n"
+        "shutdown()\n"
+        "print('RAY_ADDRESS' in os.environ)\n"
+        "secure_init('auto')\n"
+        "import ray; ray.shutdown()\n"
+        "print('RAY_ADDRESS' in os.environ, ray.shutdown is shutdown)",
+    )
+
+    assert result.stdout.splitlines()[-2:] == ["True", "False True"], result.stderr
+
+
+def test_token_of_the_callers_environment_is_not_ours(running: Machine) -> None:
+    """Ray would take it instead of the file that the cluster's token is in."""
+    script = (
+        "from secure_ray import secure_init\n"
+        "secure_init('auto')\n" + TASK + "print(ray.get(add.remote(1, 2)))"
+    )
+
+    result = program(running, script, RAY_AUTH_TOKEN="f" * 64)
+
+    assert result.stdout.splitlines()[-1:] == ["3"], result.stderr
+
+
 def test_auto_without_a_cluster_says_how_to_start_one(machine: Machine) -> None:
     result = program(
         machine,

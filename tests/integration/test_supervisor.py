@@ -40,7 +40,7 @@ def test_killed_supervisor_takes_ray_with_it(machine: Machine) -> None:
 
     supervisor.kill()
 
-    # Ray gets SIGTERM from the kernel and ends its own children, so nothing is left to clean up.
+    # The kernel kills Ray and what Ray started with it, so nothing is left to clean up.
     until(lambda: machine.processes() == [], "Ray ended with its supervisor")
     status = machine.status()
     assert status["state"] == "died"

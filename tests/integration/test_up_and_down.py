@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from secure_ray.base.locks import lock_is_free
+from secure_ray.node.paths import ClusterPaths
+
 if TYPE_CHECKING:
     from support.clusters import Machine
 
@@ -135,6 +138,21 @@ def test_block_runs_in_the_foreground_and_stops_on_sigterm(machine: Machine) -> 
     assert machine.processes() == []
 
 
+def test_block_hands_the_cluster_over_without_a_gap(machine: Machine) -> None:
+    """Another command in between would take the supervisor for a leftover, and stop it."""
+    paths = ClusterPaths(machine.state, "default")
+    process = machine.start("up", "--head", "--block", "--num-cpus", "1")
+    while lock_is_free(paths.lock):
+        assert process.poll() is None
+
+    while not lock_is_free(paths.lock):
+        assert process.poll() is None
+
+    assert not lock_is_free(paths.supervisor_lock)
+    assert machine.run("down").returncode == 0
+    process.communicate(timeout=60)
+
+
 def test_interrupted_up_leaves_nothing_running(machine: Machine) -> None:
     process = machine.start("up", "--head", "--num-cpus", "1")
     instance = machine.cluster_directory() / "instance.json"
@@ -177,7 +195,7 @@ def test_ray_options_are_passed_on_when_policy_allows_them(machine: Machine) -> 
         (["--memory", "many"], {}, 2),
         (["--resources", "[]"], {}, 2),
         (["--cluster", "../escape"], {}, 2),
-        (["--bind", "0.0.0.0"], {}, 2),
+        (["--bind", "0.0.0.0"], {}, 3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -17,13 +18,14 @@ import psutil
 import pytest
 
 from secure_ray.base.errors import FailedError, IncompleteError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.base.processes import ProcessIdentity
+from secure_ray.cli.summary import summary
 from secure_ray.node import bring_down as module
 from secure_ray.node.bring_down import bring_down, clean_up, reset
 from secure_ray.node.cluster import ensure_cluster
 from secure_ray.node.environment import INSTANCE_VARIABLE
-from secure_ray.node.instance import write_instance
+from secure_ray.node.instance import ENDED, Phase, read_instance, write_instance
 from secure_ray.node.paths import ClusterPaths
 from support.plans import instance_of, plan_of
 
@@ -142,13 +144,16 @@ def test_cluster_whose_record_is_gone_is_known_by_its_instance(paths: ClusterPat
     assert module._known(paths) is not None
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["its process", "another version's lock"])
 def test_supervisor_that_does_not_end_is_told(
-    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
     monkeypatch.setattr(module, "_STEP_TIMEOUT", 0.05)
     monkeypatch.setattr(module, "request", lambda *_, **__: iter(()))
     ensure_cluster(paths)
     write_instance(instance_of(plan_of(paths.home, paths=paths)))  # this process is its supervisor
+    if not known:
+        paths.instance.write_text('{"version": "another"}')
 
     with lock(paths.supervisor_lock, wait=0), pytest.raises(IncompleteError) as caught:
         bring_down(paths, lambda _step: None)
@@ -167,6 +172,74 @@ def test_what_a_killed_supervisor_left_is_stopped_and_named(paths: ClusterPaths)
         assert f"(pid {ours.pid})" in left[0]
         assert theirs.poll() is None
         assert clean_up(ClusterPaths(paths.home, "c")) == []
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in ENDED])
+def test_end_that_a_killed_supervisor_could_not_record_is_recorded(
+    paths: ClusterPaths, phase: Phase
+) -> None:
+    cluster = ensure_cluster(paths)
+    plan = plan_of(paths.home, paths=paths, cluster_id=cluster.id)
+    write_instance(instance_of(plan, phase))
+    with leftover(cluster.id):
+        bring_down(paths, lambda _step: None)
+
+    record = read_instance(paths)
+    assert record is not None
+    assert record.phase is Phase.STOPPED
+    assert "killed" in record.reason
+    assert summary(paths)["state"] == "stopped"
+
+
+def test_failure_that_was_recorded_stays(paths: ClusterPaths) -> None:
+    cluster = ensure_cluster(paths)
+    failed = instance_of(
+        plan_of(paths.home, paths=paths, cluster_id=cluster.id), Phase.FAILED, reason="Ray died"
+    )
+    write_instance(failed)
+
+    bring_down(paths, lambda _step: None)
+
+    assert read_instance(paths) == failed
+
+
+def test_what_could_not_be_killed_has_not_ended(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ensure_cluster(paths)
+    write_instance(instance_of(plan_of(paths.home, paths=paths, cluster_id=cluster.id)))
+    monkeypatch.setattr(module, "stop_leftovers", lambda *_: ["x: could not be killed"])
+    with leftover(cluster.id):
+        bring_down(paths, lambda _step: None)
+
+    assert summary(paths)["state"] == "died"
+
+
+def test_record_in_a_copied_home_does_not_change_the_original(home: Path) -> None:
+    original, copy = ClusterPaths(home / "a", "c"), ClusterPaths(home / "b", "c")
+    cluster = ensure_cluster(original)
+    write_instance(instance_of(plan_of(home, paths=original, cluster_id=cluster.id)))
+    before = original.instance.read_bytes()
+    shutil.copytree(original.home, copy.home)
+
+    bring_down(copy, lambda _step: None)
+
+    assert original.instance.read_bytes() == before
+
+
+def test_full_disk_does_not_keep_what_is_left_from_being_stopped(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_instance: object) -> None:
+        raise FailedError("SR-FILE-006", "full", fix="")
+
+    cluster = ensure_cluster(paths)
+    write_instance(instance_of(plan_of(paths.home, paths=paths, cluster_id=cluster.id)))
+    monkeypatch.setattr(module, "write_instance", fail)
+    with leftover(cluster.id) as process:
+        _, (_, left) = steps_of(paths)
+
+    assert f"(pid {process.pid})" in left[0]
 
 
 def test_damaged_record_does_not_keep_what_runs_from_being_stopped(paths: ClusterPaths) -> None:
@@ -208,6 +281,19 @@ def test_reset_removes_all_of_one_cluster(paths: ClusterPaths, home: Path) -> No
     finally:
         shutil.rmtree(run, ignore_errors=True)
         shutil.rmtree(others_run)
+
+
+@pytest.mark.root
+def test_reset_leaves_a_run_directory_that_is_somebody_elses_now(home: Path) -> None:
+    paths = ClusterPaths(home / ("x" * 60), "a")
+    run = ensure_cluster(paths).run_paths.directory
+    os.chown(run, 12345, 12345)
+    try:
+        assert reset(paths) == [paths.directory]
+
+        assert run.is_dir()
+    finally:
+        run.rmdir()
 
 
 def test_reset_of_what_never_was(paths: ClusterPaths) -> None:

@@ -12,12 +12,14 @@ import pytest
 from secure_ray.base.errors import FailedError
 from secure_ray.network.listeners import can_bind
 from secure_ray.node import choose_ports as module
-from secure_ray.node.choose_ports import choose_ports
+from secure_ray.node.choose_ports import choose_ports, take_ports
 from secure_ray.policy.ports import BLOCK_SIZE, RESERVATION_OFFSET, block_bases
-from support.plans import settings_of
+from support.plans import ports_of, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from secure_ray.policy.ports import PortPlan
 
 HERE = "127.0.0.1"
 RAY = "2.60.0"
@@ -164,3 +166,76 @@ def free_base(held: ExitStack, number: int) -> int:
         if all(can_bind(HERE, base + offset) for offset in range(RESERVATION_OFFSET + 1)):
             return base
     raise AssertionError
+
+
+# Stands for the node's address: another one than loopback's usual, which is here all the same.
+NODE = "127.0.0.5"
+
+
+def test_private_mode_looks_where_each_component_will_listen(held: ExitStack) -> None:
+    """What is plain is looked for on loopback, the rest on the node's address."""
+    base = free_base(held, 6)
+    held.enter_context(socket.create_server((NODE, base + 1)))  # the dashboard is not there
+    held.enter_context(socket.create_server((HERE, base + 2)))  # nor the raylet here
+
+    plan, reservation = choose_ports(settings_of(), base, RAY, address=NODE)
+    held.enter_context(closing(reservation))
+
+    assert (plan.base, plan.private) == (base, True)
+    names = {planned.component.name for planned in plan.ports}
+    assert {"nodes", "relay", "relay_agent"} <= names
+
+
+@pytest.mark.parametrize(("address", "offset"), [(NODE, 2), (NODE, 11), (HERE, 1), (HERE, 12)])
+def test_private_block_with_a_taken_port_is_skipped(
+    held: ExitStack, address: str, offset: int
+) -> None:
+    base = free_base(held, 6)
+    held.enter_context(socket.create_server((address, base + offset)))
+
+    plan, reservation = choose_ports(settings_of(), base, RAY, address=NODE)
+    held.enter_context(closing(reservation))
+
+    assert plan.base != base
+
+
+def of_worker(held: ExitStack) -> PortPlan:
+    return ports_of(settings_of(), base=free_base(held, 8), private=True).for_worker()
+
+
+def test_worker_takes_the_ports_of_its_head(held: ExitStack) -> None:
+    ports = of_worker(held)
+    # The control store and the door are the head's.
+    for offset in (0, 10):
+        held.enter_context(socket.create_server((NODE, ports.base + offset)))
+
+    reservation = held.enter_context(closing(take_ports(ports, NODE)))
+
+    assert reservation.getsockname() == (HERE, ports.reservation)
+    assert not can_bind(HERE, ports.reservation)
+
+
+@pytest.mark.parametrize(
+    ("address", "offset", "title"),
+    [
+        (NODE, 2, "raylet"),
+        (NODE, 11, "relay between nodes"),
+        (HERE, 1, "dashboard and Jobs API"),
+        (HERE, 12, "way to other nodes' agents"),
+        (HERE, RESERVATION_OFFSET, "the reservation"),
+    ],
+)
+def test_port_that_is_taken_on_a_worker_is_told_with_its_holder(
+    held: ExitStack, address: str, offset: int, title: str
+) -> None:
+    ports = of_worker(held)
+    held.enter_context(socket.create_server((address, ports.base + offset)))
+
+    with pytest.raises(FailedError) as caught:
+        take_ports(ports, NODE)
+
+    assert caught.value.code == "SR-NET-013"
+    assert f"port {ports.base + offset} ({title})" in caught.value.cause
+    assert str(os.getpid()) in caught.value.cause
+    if offset != RESERVATION_OFFSET:
+        assert can_bind(HERE, ports.reservation)

@@ -27,6 +27,8 @@ from secure_ray.node.paths import ClusterPaths
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+STRANGER = 12345
+
 
 @pytest.fixture
 def short(home: Path) -> ClusterPaths:
@@ -129,13 +131,34 @@ def test_run_directory_that_somebody_planted_is_refused(
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-def test_run_directory_of_somebody_else_is_refused(long: ClusterPaths) -> None:
-    run = Path(ensure_cluster(long).run)
-    os.chown(run, 12345, 12345)
+@pytest.mark.parametrize("theirs", ["directory", "link to ours", "file"])
+def test_name_that_somebody_else_has_taken_is_left_to_them(
+    long: ClusterPaths, home: Path, theirs: str
+) -> None:
+    """As after a restart of the host, which empties /tmp."""
+    first = ensure_cluster(long)
+    run, target = Path(first.run), home / "target"
+    run.rmdir()
+    target.mkdir(mode=0o700)
+    if theirs == "directory":
+        run.mkdir(mode=0o700)
+        (run / "file").touch()
+    elif theirs == "file":
+        run.touch()
+    else:
+        run.symlink_to(target)
+    os.chown(run, STRANGER, STRANGER, follow_symlinks=False)
+    before = run.lstat()
 
-    with pytest.raises(FailedError, match="12345"):
-        ensure_cluster(long)
+    second = ensure_cluster(long)
+
+    assert second.run != first.run
+    assert second.id == first.id
+    assert mode(Path(second.run)) == 0o700
+    assert read_cluster(long) == ensure_cluster(long) == second
+    assert run.lstat() == before
+    assert theirs != "directory" or (run / "file").exists()
+    assert list(target.iterdir()) == []
 
 
 def test_name_in_tmp_that_is_there_already_is_not_taken(

@@ -11,6 +11,7 @@ from secure_ray.base.errors import FailedError, RefusedError, UsageError
 from secure_ray.node import decide as module
 from secure_ray.node.decide import Decision, Wish, decide
 from secure_ray.policy.advisories import Advisory, AdvisoryBook
+from secure_ray.policy.bind import Candidate
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.request import Request
 from support.plans import HOST, NOW, VERSIONS
@@ -199,6 +200,21 @@ def test_vulnerable_ray_starts_only_while_an_override_names_the_advisory(
         assert refused(work) == {"installed Ray": rule}
 
 
+def test_nodes_join_from_private_networks_only(work: Path) -> None:
+    config = settings(work, '[network]\njoin_from = ["10.0.4.7/24", "fd00::/48"]\n')
+    joined = judge(work, Wish(config=config)).settings.network.join_from
+    assert joined == ("10.0.4.0/24", "fd00::/48")
+
+    config = settings(work, '[network]\njoin_from = ["0.0.0.0/0"]\n')
+    with pytest.raises(UsageError) as caught:
+        judge(work, Wish(config=config))
+    assert caught.value.code == "SR-FW-005"
+
+    config = settings(work, '[network]\njoin_from = ["everywhere"]\n')
+    with pytest.raises(UsageError):
+        judge(work, Wish(config=config))
+
+
 def test_missing_ray_says_what_to_install(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, {})
 
@@ -229,3 +245,92 @@ def test_what_an_older_ray_leaves_open_is_told(work: Path, monkeypatch: pytest.M
     settings(work, '[override]\nCVE-2026-0001 = {until = 2099-01-01, reason = "x"}\n')
 
     assert any("kept closed" in notice for notice in judge(work).notices)
+
+
+def private(work: Path) -> dict[str, Wish]:
+    """Each way to private mode; the head is where this host reaches it without a network."""
+    settings(work, '[override]\nCVE-2026-0001 = {until = 2099-01-01, reason = "x"}\n')
+    return {
+        "flag": Wish(flags={"network.bind": "private"}),
+        "address": Wish(flags={"network.bind": "10.77.0.1"}),
+        "join": Wish(towards="127.0.0.1"),
+    }
+
+
+@pytest.mark.parametrize("way", ["flag", "address", "join"])
+@pytest.mark.parametrize("ray", ["2.52.1", "2.53.0", "2.54.0rc1"])
+def test_private_mode_is_refused_on_a_ray_with_a_door_that_asks_for_no_token(
+    work: Path, monkeypatch: pytest.MonkeyPatch, way: str, ray: str
+) -> None:
+    installed(monkeypatch, {"ray": ray})
+
+    assert refused(work, private(work)[way]) == {"installed Ray": "SR-VER-005"}
+
+
+@pytest.mark.parametrize("bind", ["local", "127.0.0.1"])
+def test_local_mode_goes_on_with_such_a_ray(
+    work: Path, monkeypatch: pytest.MonkeyPatch, bind: str
+) -> None:
+    installed(monkeypatch, {"ray": "2.53.0"})
+    private(work)
+
+    assert judge(work, Wish(flags={"network.bind": bind})).address == "127.0.0.1"
+
+
+def test_private_mode_takes_the_one_address_on_a_newer_ray(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, {"ray": "2.54.0"})
+    asked = []
+
+    def bind_address(wish: str, *, source: str, permitted: frozenset[str]) -> str:
+        asked.append((wish, source, permitted))
+        return "10.77.0.1"
+
+    monkeypatch.setattr("secure_ray.network.interfaces.bind_address", bind_address)
+
+    assert judge(work, private(work)["flag"]).address == "10.77.0.1"
+    assert asked == [("private", "flag --bind", frozenset({"CVE-2026-0001"}))]
+
+
+def test_worker_listens_where_it_reaches_its_head_from(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def towards(head: str, *, permitted: frozenset[str]) -> str:
+        assert not permitted
+        return f"towards {head}"
+
+    monkeypatch.setattr("secure_ray.network.interfaces.bind_address_towards", towards)
+
+    assert judge(work, Wish(towards="10.77.0.1")).address == "towards 10.77.0.1"
+
+
+@pytest.mark.parametrize("bind", [None, "private", "10.0.0.5"])
+def test_worker_may_name_the_address_that_it_has(
+    work: Path, monkeypatch: pytest.MonkeyPatch, bind: str | None
+) -> None:
+    two_networks(monkeypatch)
+
+    wish = Wish(towards="10.0.0.1", flags={"network.bind": bind})
+
+    assert judge(work, wish).address == "10.0.0.5"
+
+
+@pytest.mark.parametrize("bind", ["local", "192.168.7.2"])
+def test_worker_listens_nowhere_else_and_says_so(
+    work: Path, monkeypatch: pytest.MonkeyPatch, bind: str
+) -> None:
+    two_networks(monkeypatch)
+
+    with pytest.raises(UsageError) as caught:
+        judge(work, Wish(towards="10.0.0.1", flags={"network.bind": bind}))
+
+    assert caught.value.code == "SR-CFG-020"
+    assert f"network.bind is {bind} (flag" in caught.value.cause
+    assert "from 10.0.0.5" in caught.value.cause
+
+
+def two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = (Candidate("eth0", "10.0.0.5"), Candidate("eth1", "192.168.7.2"))
+    monkeypatch.setattr("secure_ray.network.interfaces.candidates", lambda: found)
+    monkeypatch.setattr("secure_ray.network.interfaces.source_address", lambda _head: "10.0.0.5")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from secure_ray.base.errors import FailedError, RefusedError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.node.drive import prepare_driver
 from secure_ray.node.environment import driver_environment
 from secure_ray.node.instance import write_instance
@@ -77,6 +77,27 @@ def test_what_contradicts_a_protection_is_refused(plan: LaunchPlan, name: str, v
         driver(plan, **{name: value})
 
     assert [refusal.source for refusal in caught.value.refusals] == ["environment"]
+
+
+def test_hosts_without_a_proxy_are_kept(plan: LaunchPlan) -> None:
+    environment, _ = driver(plan, no_proxy="a.example", NO_PROXY="b.example")
+
+    assert environment["no_proxy"] == environment["NO_PROXY"]
+    assert environment["no_proxy"].split(",") == ["a.example", "127.0.0.1", "localhost", "::1"]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_dotenv_is_judged_like_the_environment(
+    plan: LaunchPlan, home: Path, *, refused: bool
+) -> None:
+    (home / ".env").write_text(f"RAY_AUTH_MODE={'disabled' if refused else 'token'}\n")
+
+    if refused:
+        with pytest.raises(RefusedError) as caught:
+            driver(plan)
+        assert [refusal.source for refusal in caught.value.refusals] == [".env"]
+    else:
+        assert driver(plan)[1] == ()
 
 
 def test_driver_needs_a_cluster(home: Path) -> None:

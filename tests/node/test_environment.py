@@ -10,14 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_ray.node.environment import driver_environment, identity_environment
-from support.plans import BASE, ID, plan_of
+from secure_ray.node.environment import (
+    bind_environment,
+    driver_environment,
+    guard_rules,
+    identity_environment,
+)
+from secure_ray.node.place import LOCAL, Place
+from support.plans import BASE, GUARD, HEAD, ID, WORKER, plan_of, private_plan
 
 HOME = Path("/home/u/state")
 CLUSTER = HOME / "clusters" / "default"
 CURRENT = CLUSTER / "pki" / "node" / "current"
 IDENTITY = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN_PATH": str(CLUSTER / "token"),
     "RAY_USE_TLS": "1",
@@ -27,7 +32,25 @@ IDENTITY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEBUG": "0",
 }
-DEFAULT = IDENTITY | {
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+GUARDED = {
+    "LD_PRELOAD": str(GUARD),
+    "SECURE_RAY_GUARD_NODE": "10.77.0.1",
+    # Dashboard, agent's HTTP, runtime environments, the way to other agents, the reservation.
+    "SECURE_RAY_GUARD_LOOPBACK_PORTS": "20481,20485,20486,20492,20511",
+    # Control store, raylet, object transfer, agent's gRPC; neither door nor relay.
+    "SECURE_RAY_GUARD_NODE_PORTS": "20480,20482,20483,20484",
+    "SECURE_RAY_GUARD_RELAYED": "20485:20492",
+}
+GUARDED_WORKER = {
+    "LD_PRELOAD": str(GUARD),
+    "SECURE_RAY_GUARD_NODE": "10.77.0.2",
+    "SECURE_RAY_GUARD_LOOPBACK_PORTS": "20481,20485,20486,20492,20511",
+    "SECURE_RAY_GUARD_NODE_PORTS": "20482,20483,20484",
+    # The dashboard is the head's.
+    "SECURE_RAY_GUARD_RELAYED": "20481:20481,20485:20492",
+}
+DEFAULT = (IDENTITY | ON_LOOPBACK) | {
     "PATH": f"{Path(sys.executable).parent}"
     ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "RAY_memory_usage_threshold": "0.9",
@@ -146,11 +169,56 @@ def test_metrics_get_their_ports_only_when_they_are_wanted() -> None:
     assert wanted.keys() == DEFAULT.keys() - {"RAY_enable_metrics_collection", "RAY_GRAFANA_HOST"}
 
 
-def test_identity_is_token_and_mutual_tls_on_loopback() -> None:
+def test_identity_is_token_and_mutual_tls() -> None:
     assert identity_environment(CURRENT, CLUSTER / "token") == IDENTITY
 
 
-DRIVER = IDENTITY | {
+def test_local_mode_is_held_on_loopback_by_rays_own_switch_and_loads_no_guard() -> None:
+    assert bind_environment(LOCAL, plan_of(HOME).ports, None, "/lib/other.so") == ON_LOOPBACK
+
+
+@pytest.mark.parametrize(
+    ("place", "guarded"), [(HEAD, GUARDED), (WORKER, GUARDED_WORKER)], ids=["head", "worker"]
+)
+def test_private_mode_is_held_by_the_guard_alone(place: Place, guarded: dict[str, str]) -> None:
+    """Ray's own switch would bind loopback, where no other node gets to."""
+    plan = private_plan(HOME, place=place)
+
+    found = {
+        name: value
+        for name, value in plan.environment.items()
+        if name.startswith(("SECURE_RAY_GUARD_", "LD_", "RAY_ENABLE_"))
+    }
+
+    assert found == guarded
+    assert bind_environment(place, plan.ports, GUARD) == guarded
+    assert guard_rules(place, plan.ports).environment().items() <= guarded.items()
+
+
+def test_reservation_stays_on_loopback_so_that_what_is_closed_finds_it_taken() -> None:
+    ports = private_plan(HOME).ports
+
+    assert ports.reservation in guard_rules(HEAD, ports).loopback_ports
+
+
+def test_worker_is_told_where_its_sessions_are_and_a_head_is_not() -> None:
+    assert private_plan(HOME, place=WORKER).environment["SECURE_RAY_SESSIONS"] == str(
+        HOME / "run" / "ray"
+    )
+    assert "SECURE_RAY_SESSIONS" not in private_plan(HOME).environment
+
+
+@pytest.mark.parametrize("place", [HEAD, WORKER], ids=["head", "worker"])
+def test_nothing_of_the_caller_comes_before_the_guard(place: Place) -> None:
+    toml = '[environment]\npass = ["LD_*", "SECURE_RAY_*"]'
+    caller = LEAKING | {"SECURE_RAY_GUARD_NODE": "0.0.0.0", "SECURE_RAY_GUARD_RELAYED": ""}
+
+    assert private_plan(HOME, toml, place=place, caller=caller).environment == (
+        private_plan(HOME, toml, place=place).environment
+    )
+
+
+DRIVER = (IDENTITY | ON_LOOPBACK) | {
     "RAY_ADDRESS": f"127.0.0.1:{BASE}",
     "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{BASE + 1}",
     "NO_PROXY": "127.0.0.1,localhost,::1",
@@ -162,6 +230,56 @@ DRIVER = IDENTITY | {
 
 def test_environment_of_a_driver_is_exactly_this() -> None:
     assert driver_environment(plan_of(HOME)) == DRIVER
+
+
+@pytest.mark.parametrize(
+    ("place", "guarded", "direct"),
+    [
+        (HEAD, GUARDED, "127.0.0.1,localhost,::1,10.77.0.1"),
+        (WORKER, GUARDED_WORKER, "127.0.0.1,localhost,::1,10.77.0.1,10.77.0.2"),
+    ],
+    ids=["head", "worker"],
+)
+def test_environment_of_a_driver_in_private_mode(
+    place: Place, guarded: dict[str, str], direct: str
+) -> None:
+    found = driver_environment(private_plan(HOME, place=place))
+
+    assert found == IDENTITY | guarded | {
+        "RAY_ADDRESS": f"10.77.0.1:{BASE}",
+        # On a worker the forwarder, which leads to the head's.
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{BASE + 1}",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        "SECURE_RAY_CLUSTER": "default",
+        "SECURE_RAY_HOME": str(HOME),
+    }
+
+
+def test_what_a_driver_preloads_itself_comes_after_the_guard() -> None:
+    found = driver_environment(private_plan(HOME), {"LD_PRELOAD": f"/lib/a.so {GUARD} /lib/b.so"})
+
+    assert found["LD_PRELOAD"] == f"{GUARD}:/lib/a.so:/lib/b.so"
+
+
+@pytest.mark.parametrize(
+    ("caller", "expected"),
+    [
+        ({"no_proxy": "a.example"}, "a.example,127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "a.example,b"}, "a.example,b,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "", "NO_PROXY": "b"}, "b,127.0.0.1,localhost,::1"),
+        ({"no_proxy": ""}, "127.0.0.1,localhost,::1"),
+    ],
+    ids=str,
+)
+def test_hosts_that_the_caller_reaches_without_a_proxy_stay_so(
+    caller: dict[str, str], expected: str
+) -> None:
+    assert driver_environment(plan_of(HOME), caller) == DRIVER | {
+        "no_proxy": expected,
+        "NO_PROXY": expected,
+    }
 
 
 def test_driver_does_not_carry_the_mark_by_which_down_stops_processes() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.node.cluster import ensure_cluster
 from secure_ray.node.ephemeral import Ephemeral
 
@@ -51,6 +51,23 @@ def test_second_end_does_nothing(home: Path) -> None:
     ephemeral.end()
 
     assert ephemeral.paths.home.is_dir()
+
+
+def test_forked_child_does_not_end_what_its_parent_uses(home: Path) -> None:
+    """`multiprocessing` and `os.fork` copy the parent's exit handlers and its Ephemeral."""
+    ephemeral = make(home)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            ephemeral.end()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert ephemeral.paths.directory.is_dir()
+    ephemeral.end()
+    assert not ephemeral.paths.home.exists()
 
 
 def test_what_a_killed_program_left_behind_is_removed(home: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.node.instance import (
     Phase,
     read_instance,
@@ -94,6 +94,23 @@ def test_only_what_runs_is_running(plan: LaunchPlan, phase: Phase) -> None:
         else:
             with pytest.raises(FailedError):
                 require_running(plan.paths)
+
+
+@pytest.mark.parametrize("text", ["{", '{"version": "another"}'])
+def test_running_cluster_of_another_version_is_told_apart(plan: LaunchPlan, text: str) -> None:
+    plan.paths.instance.write_text(text)
+    plan.paths.instance.chmod(0o600)
+
+    with lock(plan.paths.supervisor_lock, wait=0), pytest.raises(FailedError) as caught:
+        require_running(plan.paths)
+
+    assert caught.value.code == "SR-STATE-010"
+    assert caught.value.fix == "secure-ray down, then secure-ray up --head"
+
+    # Without a supervisor it is not running, whoever wrote that.
+    with pytest.raises(FailedError) as caught:
+        require_running(plan.paths)
+    assert caught.value.code == "SR-STATE-004"
 
 
 @pytest.mark.parametrize(

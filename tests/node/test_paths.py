@@ -131,10 +131,12 @@ def test_files_of_a_cluster() -> None:
         "instance": "clusters/a/instance.json",
         "lock": "clusters/a/lock",
         "log": "clusters/a/supervisor.log",
+        "neighbours": "clusters/a/neighbours.json",
         # Not among the keys that it opens.
         "passphrase": "passphrases/a",
         "pki": "clusters/a/pki",
         "spill": "clusters/a/spill",
+        "spilled": "clusters/a/spill/ray",
         "supervisor_lock": "clusters/a/supervisor.lock",
         "token": "clusters/a/token",
     }

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from secure_ray.node.place import Place
 from secure_ray.node.plan import ActiveOverride, LaunchPlan
-from support.plans import BASE, GIB, HOST, ID, VERSIONS, plan_of
+from support.plans import BASE, GIB, HEAD, HOST, ID, VERSIONS, WORKER, plan_of, private_plan
 
 HOME = Path("/home/u/state")
 RICH = """
@@ -52,13 +53,13 @@ def test_command_for_the_defaults() -> None:
     assert options(plan) == [
         "start",
         "--head",
-        "--block",
         "--disable-usage-stats",
-        "--log-color=false",
-        "--temp-dir=/home/u/state/run/ray",
-        "--object-spilling-directory=/home/u/state/clusters/default/spill",
         "--dashboard-host=127.0.0.1",
         "--include-dashboard=true",
+        "--block",
+        "--log-color=false",
+        "--temp-dir=/home/u/state/run/ray",
+        "--object-spilling-directory=/home/u/state/clusters/default/spill/ray",
         f"--min-worker-port={BASE + 32}",
         f"--max-worker-port={BASE + 1023}",
         f"--port={BASE}",
@@ -83,13 +84,13 @@ def test_command_for_a_rich_set_of_settings() -> None:
     assert options(plan) == [
         "start",
         "--head",
-        "--block",
         "--disable-usage-stats",
-        "--log-color=false",
-        "--temp-dir=/home/u/state/run/ray",
-        "--object-spilling-directory=/home/u/state/clusters/default/spill",
         "--dashboard-host=127.0.0.1",
         "--include-dashboard=false",
+        "--block",
+        "--log-color=false",
+        "--temp-dir=/home/u/state/run/ray",
+        "--object-spilling-directory=/home/u/state/clusters/default/spill/ray",
         "--min-worker-port=21000",
         "--max-worker-port=21999",
         "--port=6400",
@@ -116,6 +117,55 @@ def test_command_for_a_rich_set_of_settings() -> None:
         ActiveOverride("CVE-2026-12345", "2027-02-01T00:00+00:00", "no fix yet"),
         ActiveOverride("SR-RAY-001", "2027-01-31T18:00+00:00", "a test"),
     )
+
+
+def test_command_of_a_head_in_private_mode() -> None:
+    plan, local = private_plan(HOME), plan_of(HOME)
+
+    assert options(plan) == [
+        "start",
+        "--head",
+        "--node-ip-address=10.77.0.1",
+        # Everything below is as in local mode: plain HTTP stays on loopback.
+        *options(local)[2:],
+    ]
+    assert "--dashboard-host=127.0.0.1" in options(plan)
+
+
+def test_command_of_a_worker() -> None:
+    plan = private_plan(HOME, place=WORKER)
+
+    assert options(plan) == [
+        "start",
+        f"--address=10.77.0.1:{BASE}",
+        "--node-ip-address=10.77.0.2",
+        "--block",
+        "--log-color=false",
+        "--temp-dir=/home/u/state/run/ray",
+        "--object-spilling-directory=/home/u/state/clusters/default/spill/ray",
+        f"--min-worker-port={BASE + 32}",
+        f"--max-worker-port={BASE + 1023}",
+        # Neither the control store nor the dashboard: they are the head's.
+        f"--node-manager-port={BASE + 2}",
+        f"--object-manager-port={BASE + 3}",
+        f"--dashboard-agent-grpc-port={BASE + 4}",
+        f"--dashboard-agent-listen-port={BASE + 5}",
+        f"--runtime-env-agent-port={BASE + 6}",
+        "--num-cpus=8",
+        f"--memory={plan.limits.memory}",
+        f"--object-store-memory={plan.limits.object_store_memory}",
+        "--enable-resource-isolation",
+    ]
+
+
+def test_worker_reaches_the_control_store_where_its_head_has_it() -> None:
+    toml = "[ports]\ngcs = 6400"
+    plan = private_plan(HOME, toml, place=Place("w1", "fd00::2", "fd00::1"))
+
+    assert plan.control_store == "[fd00::1]:6400"
+    assert "--address=[fd00::1]:6400" in options(plan)
+    assert "--node-ip-address=fd00::2" in options(plan)
+    assert private_plan(HOME, toml).control_store == "10.77.0.1:6400"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +196,13 @@ def test_component_that_must_not_listen_is_given_the_port_that_is_held() -> None
     given = options(plan_of(HOME, ports=closed))
 
     assert f"--dashboard-agent-listen-port={closed.reservation}" in given
+
+
+@pytest.mark.parametrize("place", [HEAD, WORKER], ids=["head", "worker"])
+def test_plan_of_private_mode_comes_back_from_json_as_it_was(place: Place) -> None:
+    plan = private_plan(HOME, RICH, place=place)
+
+    assert LaunchPlan.from_json(plan.to_json()) == plan
 
 
 @pytest.mark.parametrize("toml", ["", RICH], ids=["default", "rich"])

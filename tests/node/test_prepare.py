@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import stat
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secure_ray.base.errors import FailedError
+from secure_ray.base.files import write_private
 from secure_ray.network.listeners import can_bind
 from secure_ray.node import prepare as module
-from secure_ray.node.cluster import ensure_cluster, read_cluster
+from secure_ray.node.cluster import Membership, ensure_cluster, read_cluster, write_cluster
+from secure_ray.node.environment import guard_rules
 from secure_ray.node.paths import ClusterPaths, RunPaths
+from secure_ray.node.place import Place
 from secure_ray.node.prepare import Prepared, prepare, preview
-from support.plans import NOW, VERSIONS, decision_of
+from secure_ray.pki.credentials import make_ephemeral_credentials
+from support.plans import (
+    GUARD,
+    NOW,
+    VERSIONS,
+    decision_of,
+    free_base,
+    ports_of,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from secure_ray.network.guard.rules import GuardRules
     from secure_ray.node.plan import LaunchPlan
 
     Make = Callable[..., Prepared]
@@ -233,3 +248,119 @@ def test_two_clusters_share_no_port_and_no_file(home: Path) -> None:
         assert first.cluster_id != second.cluster_id
         assert not set(first.private_directories) & set(second.private_directories)
         assert first.paths.token.read_bytes() != second.paths.token.read_bytes()
+
+
+NODE = "127.0.0.5"  # stands for the node's address; it is on this host
+
+
+@pytest.fixture
+def member(paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch) -> Membership:
+    """This host has joined, with a leaf and a token, at the address NODE."""
+    cluster = ensure_cluster(paths)
+    membership = Membership(
+        node="89abcdef01234567",
+        name="w1",
+        address=NODE,
+        head="10.77.0.1",
+        door=1,
+        ports=ports_of(settings_of(), base=free_base(NODE), private=True),
+    )
+    write_cluster(paths, replace(cluster, membership=membership))
+    for directory in (paths.pki, paths.pki / "node"):
+        directory.mkdir(mode=0o700)
+    make_ephemeral_credentials(
+        paths.pki / "node" / "current", sans=(NODE,), now=NOW, lifetime=timedelta(days=90)
+    )
+    write_private(paths.token, b"0" * 64)
+    monkeypatch.setattr(module, "guard_library", lambda: GUARD)
+    return membership
+
+
+@pytest.fixture
+def tested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, GuardRules]]:
+    """What the guard was tested with."""
+    calls: list[tuple[Path, GuardRules]] = []
+    monkeypatch.setattr(module, "self_test", lambda *given: calls.append(given))
+    return calls
+
+
+def test_worker_is_planned_as_its_head_told_it(
+    paths: ClusterPaths, member: Membership, tested: list[tuple[Path, GuardRules]]
+) -> None:
+    prepared = prepare(decision_of(address=NODE), paths, caller={}, now=NOW)
+
+    with closing(prepared.reservation):
+        plan = prepared.plan
+        assert plan.place == Place("w1", NODE, "10.77.0.1")
+        assert (plan.ports, plan.head_ports) == (member.ports.for_worker(), member.ports)
+        assert plan.cluster_id == member.node
+        assert plan.guard == GUARD
+        assert f"--address=10.77.0.1:{member.ports.port('gcs')}" in plan.argv
+        assert not can_bind("127.0.0.1", plan.ports.reservation)
+    assert tested == [(GUARD, guard_rules(plan.place, plan.ports))]
+    assert prepared.changes == ()
+    assert not (paths.pki / "root.crt").exists()
+
+
+def test_preview_of_a_worker_is_what_is_started(
+    paths: ClusterPaths, member: Membership, tested: list[tuple[Path, GuardRules]]
+) -> None:
+    decision = decision_of(address=NODE)
+    shown = preview(decision, paths, caller={})
+    prepared = prepare(decision, paths, caller={}, now=NOW)
+    prepared.reservation.close()
+
+    assert shown == prepared.plan
+    assert member.ports == shown.head_ports
+    assert len(tested) == 1
+
+
+@pytest.mark.parametrize("act", [partial(prepare, now=NOW), preview], ids=["prepare", "preview"])
+def test_worker_that_has_moved_is_told_to_join_again(
+    paths: ClusterPaths, member: Membership, act: Callable[..., object]
+) -> None:
+    decision = decision_of(address="127.0.0.6")
+
+    with pytest.raises(FailedError) as caught:
+        act(decision, paths, caller={})
+
+    assert caught.value.code == "SR-JOIN-044"
+    assert f"joined as {member.address} and reaches its head from 127.0.0.6" in caught.value.cause
+    assert "join-token create" in caught.value.fix
+
+
+def test_guard_that_does_not_hold_lets_the_ports_go(
+    paths: ClusterPaths, member: Membership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_given: object) -> None:
+        raise FailedError("SR-GUARD-003", "it does not hold", fix="")
+
+    monkeypatch.setattr(module, "self_test", fails)
+
+    with pytest.raises(FailedError, match="SR-GUARD-003"):
+        prepare(decision_of(address=NODE), paths, caller={}, now=NOW)
+
+    assert can_bind("127.0.0.1", member.ports.reservation)
+
+
+def test_local_mode_needs_no_guard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "guard_library", None)
+    monkeypatch.setattr(module, "self_test", None)
+
+    assert make().plan.guard is None
+
+
+def test_head_in_private_mode_is_where_it_was_decided(
+    paths: ClusterPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    tested: list[tuple[Path, GuardRules]],
+) -> None:
+    monkeypatch.setattr(module, "guard_library", lambda: GUARD)
+
+    prepared = prepare(decision_of(address=NODE), paths, caller={}, now=NOW)
+
+    prepared.reservation.close()
+    assert prepared.plan.place == Place("head", NODE, NODE)
+    assert prepared.plan.ports.private
+    assert prepared.plan.head_ports == prepared.plan.ports
+    assert [rules.node for _, rules in tested] == [NODE]

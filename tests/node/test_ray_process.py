@@ -70,12 +70,46 @@ def test_environment_is_set_and_restored() -> None:
     assert "RAY_TEST_NEW" not in os.environ
 
 
-def test_ray_that_was_imported_before_reads_again(imported: Raylet, constants: Any) -> None:
-    ray_process.harden(WANTED)
+def test_variables_are_dropped_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the caller")
+    monkeypatch.delenv("RAY_BRAND_NEW", raising=False)
+
+    restore = ray_process.harden(WANTED, {"RAY_AUTH_TOKEN", "RAY_BRAND_NEW", "RAY_AUTH_MODE"})
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    # What is both dropped and set is set.
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+    restore()
+    assert os.environ["RAY_AUTH_TOKEN"] == "of the caller"
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert "RAY_BRAND_NEW" not in os.environ
+
+
+def test_dropped_variables_are_gone_before_ray_reads_again(
+    imported: Raylet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    imported.Config.initialize = lambda _text: seen.append("RAY_AUTH_TOKEN" in os.environ)
+    imported.mode = "token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the caller")
+
+    ray_process.harden(WANTED, {"RAY_AUTH_TOKEN"})()
+
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("on_loopback", [True, False])
+def test_ray_that_was_imported_before_reads_again(
+    imported: Raylet, constants: Any, *, on_loopback: bool
+) -> None:
+    loopback = {ray_process.LOOPBACK_VARIABLE: "0"} if on_loopback else {}
+    constants.ENABLE_RAY_CLUSTER = None
+
+    ray_process.harden(WANTED | loopback)()
 
     assert imported.calls == ["initialize('')", "reset_cache"]
     assert imported.mode == "token"
-    assert constants.ENABLE_RAY_CLUSTER is False
+    assert constants.ENABLE_RAY_CLUSTER is not on_loopback
 
 
 def test_ray_that_does_not_take_it_is_refused_and_nothing_stays(imported: Raylet) -> None:
@@ -195,3 +229,39 @@ def test_what_follows_is_done_when_the_shutdown_fails(monkeypatch: pytest.Monkey
         ray.shutdown()
 
     assert calls[1:] == ["after"]
+
+
+@pytest.mark.usefixtures("imported")
+def test_import_that_is_done_is_waited_for() -> None:
+    ray_process.begin_import()()
+
+
+def test_failed_import_is_told_where_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # which import refuses
+    wait = ray_process.begin_import()
+
+    with pytest.raises(ImportError):
+        wait()
+
+
+def test_shutdown_that_went_past_ours_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `from ray import shutdown`, which keeps Ray's own."""
+    calls: list[str] = []
+    ray = shutdown_of(monkeypatch, calls)
+    original = ray.shutdown
+    ray_process.after_shutdown(lambda: calls.append("environment"))
+    ray_process.after_shutdown(lambda: calls.append("cluster"))
+
+    original()
+    ray_process.finish_shutdown()
+
+    assert calls[0] == "ray () {}"
+    assert sorted(calls[1:]) == ["cluster", "environment"]
+    assert ray.shutdown is original
+    ray_process.finish_shutdown()
+    assert len(calls) == 3
+
+
+def test_nothing_is_to_be_finished_without_ray() -> None:
+    ray_process.finish_shutdown()
+    assert "ray" not in sys.modules

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secure_ray.base.errors import FailedError, RefusedError
-from secure_ray.base.files import lock
+from secure_ray.base.locks import lock
 from secure_ray.node import ray_process
 from secure_ray.node import session as module
+from secure_ray.node.environment import guard_rules
 from secure_ray.node.instance import write_instance
 from secure_ray.node.session import _inside_cluster, _labels, _split, secure_init
-from support.plans import BASE, instance_of, make_directories, plan_of
+from support.plans import BASE, instance_of, make_directories, plan_of, private_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 MARKS = ("SECURE_RAY_CLUSTER", "SECURE_RAY_INSTANCE", "SECURE_RAY_CONFIG", "RAY_AUTH_MODE")
+
+
+HARDENED = module._HARDENED | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +50,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(ray_process, "is_initialized", lambda: False)
     monkeypatch.setattr(ray_process, "init", init)
     monkeypatch.setattr(ray_process, "after_shutdown", lambda _act: None)
+    monkeypatch.setattr(ray_process, "begin_import", lambda: lambda: None)
     monkeypatch.setattr(ray_process, "harden", lambda *_: lambda: None)
     return asked
 
@@ -93,7 +99,8 @@ def test_arguments_that_size_a_cluster_become_settings(
 
     found, remaining = _split(arguments)
 
-    assert {key: value for key, value in found.items() if value is not None} == settings
+    expected = settings | {"network.bind": "local"}
+    assert {key: value for key, value in found.items() if value is not None} == expected
     assert remaining == rest
     assert arguments == before
 
@@ -165,7 +172,7 @@ def test_second_call_is_rays_own_affair(
     ray: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_process, "is_initialized", lambda: True)
-    for name, value in module._HARDENED.items():
+    for name, value in HARDENED.items():
         monkeypatch.setenv(name, value)
 
     assert secure_init("auto", ignore_reinit_error=True) == "context"
@@ -178,7 +185,7 @@ def test_ray_of_somebody_else_is_not_handed_out(
     ray: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(ray_process, "is_initialized", lambda: True)
-    for name, value in module._HARDENED.items():
+    for name, value in HARDENED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(missing)
 
@@ -207,6 +214,119 @@ def test_another_address_is_refused(ray: list[dict[str, Any]], home: Path, addre
 
     assert caught.value.code == "SR-RAY-020"
     assert ray == []
+
+
+def test_private_driver_is_guarded_and_joins_through_its_own_node(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded: list[object] = []
+    monkeypatch.setattr(module, "inject", lambda *rules: guarded.append((*rules, list(ray))))
+    plan = private_plan(home)
+
+    with running(plan):
+        secure_init("auto")
+
+    rules = guard_rules(plan.place, plan.ports)
+    assert guarded == [(plan.guard, rules, [])]  # before Ray opens a socket
+    assert ray == [{"address": plan.control_store, "_node_ip_address": plan.place.address}]
+
+
+def test_program_that_cannot_be_guarded_does_not_join(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise FailedError("SR-GUARD-004", "no", fix="")
+
+    monkeypatch.setattr(module, "inject", fail)
+
+    with running(private_plan(home)), pytest.raises(FailedError, match="SR-GUARD-004"):
+        secure_init("auto")
+
+    assert ray == []
+
+
+@pytest.mark.parametrize("source", ["environment", ".env"])
+@pytest.mark.parametrize("name", ["RAY_AUTH_MODE", "RAY_USE_TLS"])
+def test_what_contradicts_a_protection_is_refused(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch, source: str, name: str
+) -> None:
+    if source == ".env":
+        (home / ".env").write_text(f"{name}=0\n")
+    else:
+        monkeypatch.setenv(name, "0")
+
+    with running(plan_of(home)), pytest.raises(RefusedError) as caught:
+        secure_init("auto")
+
+    assert [refusal.source for refusal in caught.value.refusals] == [source]
+    assert ray == []
+
+
+def test_environment_that_secure_ray_has_made_is_not_judged(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job has all of the cluster's own variables, the ones that policy pins among them."""
+    dropped: list[frozenset[str]] = []
+
+    def harden(_environment: dict[str, str], taken_away: frozenset[str]) -> Any:
+        dropped.append(taken_away)
+        return lambda: None
+
+    monkeypatch.setattr(ray_process, "harden", harden)
+    plan = plan_of(home)
+    for variable, value in plan.environment.items():
+        monkeypatch.setenv(variable, value)
+
+    with running(plan):
+        secure_init()
+
+    assert dropped == [frozenset()]
+    assert len(ray) == 1
+
+
+@pytest.mark.parametrize("way", ["_start", "_join"])
+def test_shutdown_that_went_past_ours_is_finished_first(
+    ray: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(ray_process, "finish_shutdown", lambda: steps.append("finish"))
+    monkeypatch.setattr(module, way, lambda *_: steps.append(way))
+
+    secure_init("auto" if way == "_join" else None)
+
+    assert steps == ["finish", way]
+    assert ray == []
+
+
+@pytest.mark.parametrize("way", ["start", "join"])
+def test_what_would_win_over_our_token_is_taken_away(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Ray takes RAY_AUTH_TOKEN before the file that ours is in."""
+    hardened: list[tuple[dict[str, str], frozenset[str]]] = []
+
+    def harden(environment: dict[str, str], dropped: frozenset[str]) -> Any:
+        hardened.append((environment, dropped))
+        return lambda: None
+
+    class Prepared:
+        plan = plan_of(home)
+
+    monkeypatch.setattr(ray_process, "harden", harden)
+    monkeypatch.setattr("secure_ray.node.decide.judge_ray", lambda *_: ())
+    monkeypatch.setattr("secure_ray.node.prepare.prepare", lambda *_, **__: Prepared)
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", lambda *_: None)
+    monkeypatch.setattr("atexit.register", lambda _act: None)
+    for name, value in {"RAY_AUTH_TOKEN": "f" * 64, "RAY_BRAND_NEW": "1", "MINE": "x"}.items():
+        monkeypatch.setenv(name, value)
+
+    with running(plan_of(home)):
+        secure_init("auto" if way == "join" else None)
+
+    ((environment, dropped),) = hardened
+    assert dropped == {"RAY_AUTH_TOKEN", "RAY_BRAND_NEW"}
+    assert environment["RAY_AUTH_TOKEN_PATH"] == str(plan_of(home).paths.token)
+    assert len(ray) == 1
 
 
 def test_no_cluster_to_join_is_told(ray: list[dict[str, Any]]) -> None:
@@ -269,6 +389,36 @@ def test_environment_is_put_back_when_ray_does_not_connect(
     assert ray == []
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_ray_is_imported_hardened_and_beside_the_start(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    steps: list[str] = []
+
+    def harden(*_: object) -> Any:
+        steps.append("harden")
+        return lambda: steps.append("restore")
+
+    def begin_import() -> Any:
+        steps.append("import begins")
+        return lambda: steps.append("imported")
+
+    def start() -> None:
+        steps.append("start")
+        if fails:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray_process, "harden", harden)
+    monkeypatch.setattr(ray_process, "begin_import", begin_import)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        module._connect(plan_of(home), {}, frozenset(), meanwhile=start)
+
+    assert steps[:4] == ["harden", "import begins", "start", "imported"]
+    assert steps[4:] == (["restore"] if fails else [])
+    assert len(ray) == (not fails)
+
+
 @pytest.mark.parametrize("fails", ["prepare", "bring_up", "connect", None])
 def test_started_cluster_is_removed_whatever_fails(
     ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch, fails: str | None
@@ -291,7 +441,7 @@ def test_started_cluster_is_removed_whatever_fails(
     monkeypatch.setattr("secure_ray.node.decide.judge_ray", lambda *_: ())
     monkeypatch.setattr("secure_ray.node.prepare.prepare", step("prepare", Prepared()))
     monkeypatch.setattr("secure_ray.node.bring_up.bring_up", step("bring_up"))
-    monkeypatch.setattr(module, "_connect", step("connect", "context"))
+    monkeypatch.setattr(ray_process, "init", step("connect", "context"))
     monkeypatch.setattr("secure_ray.node.ephemeral.Ephemeral.end", end)
     monkeypatch.setattr("atexit.register", lambda _act: None)
 

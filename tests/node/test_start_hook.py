@@ -127,13 +127,37 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("head", [True, False])
-def test_ray_client_stays_off(fake_ray: Any, *, head: bool) -> None:
+def test_ray_client_stays_off(
+    fake_ray: Any, monkeypatch: pytest.MonkeyPatch, *, head: bool
+) -> None:
+    monkeypatch.setenv("SECURE_RAY_SESSIONS", "/run/ray")
     parameters = SimpleNamespace(ray_client_server_port=10001)
 
     apply(parameters, head)
 
     assert parameters.ray_client_server_port is None
     assert (fake_ray.node.Node is Node) is not head
+
+
+@pytest.mark.usefixtures("fake_ray")
+def test_worker_keeps_its_sessions_where_it_was_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older Ray takes the head's path, whatever --temp-dir says."""
+    monkeypatch.setenv("SECURE_RAY_SESSIONS", "/run/ray")
+    parameters = SimpleNamespace(ray_client_server_port=None, temp_dir=None)
+
+    apply(parameters, head=False)
+
+    assert parameters.temp_dir == "/run/ray"
+
+
+@pytest.mark.usefixtures("fake_ray")
+def test_head_has_its_sessions_where_the_command_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECURE_RAY_SESSIONS", "/run/ray")
+    parameters = SimpleNamespace(ray_client_server_port=None, temp_dir="/other")
+
+    apply(parameters, head=True)
+
+    assert parameters.temp_dir == "/other"
 
 
 @pytest.mark.parametrize("reason", ["order", "version", "signature"])

@@ -25,7 +25,16 @@ from secure_ray.base.processes import marked
 from secure_ray.node.control import request
 from secure_ray.node.environment import INSTANCE_VARIABLE
 from secure_ray.node.instance import Instance, Phase, read_instance
-from support.plans import READY, SOURCE, WAITS, make_directories, plan_of, with_command
+from support.plans import (
+    READY,
+    SOURCE,
+    WAITS,
+    WORKER,
+    make_directories,
+    plan_of,
+    private_plan,
+    with_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,28 +43,86 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 SUPERVISE = """
-import asyncio, json, logging, sys
+import asyncio, json, logging, os, sys
+from contextlib import asynccontextmanager
 from secure_ray.base.clock import utc_now
-from secure_ray.base.errors import SecureRayError
-from secure_ray.node import start_ray, supervisor
+from secure_ray.base.errors import InconclusiveError, SecureRayError
+from secure_ray.node import ray_life, supervisor
 from secure_ray.node.plan import LaunchPlan
 
-supervisor._WATCH_SECONDS = supervisor._LOCK_WAIT = 0.05
-supervisor._LAST_WORDS_SECONDS = 0.2
-proof, parent, plan = sys.argv[1], int(sys.argv[2]), LaunchPlan.from_json(sys.stdin.read())
+supervisor._WATCH_SECONDS = supervisor._LOCK_WAIT = supervisor._LOOK_SECONDS = 0.05
+supervisor._PAUSES = (0.01,)
+supervisor._REACH_SECONDS = 0.01
+ray_life._LAST_WORDS_SECONDS = 0.2
+proof, parent = sys.argv[1], int(sys.argv[2])
+plan = LaunchPlan.from_json(json.loads(sys.stdin.buffer.raw.readline()))
+proofs, strays = [], []
 
 def prove(instance):
+    proofs.append(instance)
     if proof == "raises":
         raise KeyError("a secret")
-    return supervisor.Proven(ok=proof == "passes", reason="the reason")
+    passes = proof == "passes" or proof == "passes once" and len(proofs) == 1
+    return supervisor.Proven(ok=passes, reason="the reason")
+
+def find_strays(instance):
+    if strays == ["unreadable"]:
+        raise InconclusiveError("SR-PROBE-001", "nobody can tell", fix="")
+    return tuple(strays)
 
 def emit(event):
     print(json.dumps(event), flush=True)
 
+class Line:
+    "A worker's line to its head; the test says what comes over it."
+
+    def __init__(self):
+        self.reached, self.revoked, self.orders = asyncio.Event(), asyncio.Event(), ()
+        self.answers, self.epoch, self.trouble = False, "first", "nobody is there"
+        if proof != "never asked":
+            self.reached.set()
+
+    def hurry(self):
+        pass
+
+    def ask_again(self):
+        self.reached.clear()
+        emit({"event": "asked"})
+        if self.answers:
+            self.reached.set()
+
+    def told(self):
+        told = sys.stdin.buffer.raw.readline().decode().split()
+        if not told:
+            asyncio.get_running_loop().remove_reader(0)
+            return
+        if told[0] == "answers":
+            self.answers = True
+            self.reached.set()
+        elif told[0] == "revoke":
+            self.revoked.set()
+        elif told[0] == "order":
+            self.orders = tuple(told[1:])
+        elif told[0] == "epoch":
+            self.epoch = told[1]
+        elif told[0] == "strays":
+            strays[:] = told[1:]
+        emit({"event": "told"})
+
+@asynccontextmanager
+async def fake_beside(plan, *, open_door, members, now, log):
+    line = Line()
+    asyncio.get_running_loop().add_reader(0, line.told)
+    yield None if plan.place.is_head else line
+
+if plan.place.is_private:
+    supervisor.beside = fake_beside
+
 logging.basicConfig(filename=plan.paths.log, level=logging.DEBUG)
 try:
     asyncio.run(supervisor.Supervisor(
-        plan, prove=prove, emit=emit, log=logging.getLogger("test"), clock=utc_now,
+        plan, given=supervisor.Given(prove, find_strays, None, None), emit=emit,
+        log=logging.getLogger("test"), clock=utc_now,
         certificate_expires="2027-02-20T12:00:00+00:00", parent=parent,
     ).run())
 except SecureRayError as error:
@@ -94,6 +161,23 @@ class Supervised:
         self.process.wait(30)
         return events
 
+    def tell(self, *words: str) -> None:
+        """Say it over the line to the head; returns when it was heard."""
+        self.say(*words)
+        self.until("told")
+
+    def say(self, *words: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(" ".join(words) + "\n")
+        self.process.stdin.flush()
+
+    def kill_ray(self) -> int:
+        """Ray's process, killed."""
+        ray = self.record().ray
+        assert ray is not None
+        os.kill(ray.pid, signal.SIGKILL)
+        return ray.pid
+
     def terminate(self) -> list[dict[str, Any]]:
         self.process.terminate()
         return self.rest()
@@ -117,8 +201,19 @@ def plan(home: Path) -> LaunchPlan:
 
 
 @pytest.fixture
+def worker(home: Path) -> LaunchPlan:
+    return make_directories(private_plan(home, place=WORKER, cluster_id=secrets.token_hex(8)))
+
+
+@pytest.fixture
+def private_head(home: Path) -> LaunchPlan:
+    return make_directories(private_plan(home, cluster_id=secrets.token_hex(8)))
+
+
+@pytest.fixture
 def start(plan: LaunchPlan) -> Iterator[Start]:
     """Starts a supervisor of `plan`, with a script in the place of Ray."""
+    marks = {plan.cluster_id}
     with ExitStack() as stack:
 
         def start(
@@ -126,6 +221,7 @@ def start(plan: LaunchPlan) -> Iterator[Start]:
             *,
             proof: str = "passes",
             parent: int = 0,
+            of: LaunchPlan = plan,
             **changes: Any,
         ) -> Supervised:
             process = stack.enter_context(
@@ -138,13 +234,15 @@ def start(plan: LaunchPlan) -> Iterator[Start]:
                 )
             )
             stack.callback(process.kill)
+            marks.add(of.cluster_id)
             assert process.stdin is not None
-            process.stdin.write(replace(with_command(plan, script), **changes).to_json())
-            process.stdin.close()
-            return Supervised(plan, process)
+            text = replace(with_command(of, script), **changes).to_json()
+            process.stdin.write(json.dumps(text) + "\n")
+            process.stdin.flush()
+            return Supervised(of, process)
 
         yield start
-        for left in marked(INSTANCE_VARIABLE, plan.cluster_id):
+        for left in (one for mark in marks for one in marked(INSTANCE_VARIABLE, mark)):
             left.kill()
 
 
@@ -268,10 +366,8 @@ def test_sigterm_during_the_start_stops_it_unproven(start: Start) -> None:
 def test_ray_that_dies_is_told_and_not_started_again(start: Start) -> None:
     supervised = start(f"{CHILD} {READY}; {WAITS}")
     supervised.until("running")
-    ray = supervised.record().ray
-    assert ray is not None
 
-    os.kill(ray.pid, signal.SIGKILL)
+    supervised.kill_ray()
 
     assert supervised.rest()[-1]["code"] == "SR-RAY-012"
     assert supervised.process.returncode == 5
@@ -368,6 +464,232 @@ def test_record_that_cannot_be_written_keeps_nothing_from_being_stopped(
     assert names(supervised.terminate()) == ["stopping", "stopped"]
     assert supervised.processes() == []
     assert "SR-FILE-004" in plan.paths.log.read_text()
+
+
+# A worker's Ray ends when its head's does; the head's comes back.
+
+
+def test_worker_starts_its_ray_again_once_the_head_is_back(
+    start: Start, worker: LaunchPlan
+) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    first = supervised.kill_ray()
+
+    waiting = supervised.until("waiting")
+    assert "signal 9" in waiting["reason"]
+    assert waiting["reason"].endswith("Ray starts again when the head is back")
+    supervised.until("asked")
+    # Nothing before the head answers.
+    supervised.say("answers")
+    assert names([supervised.event() for _ in range(4)]) == [
+        "told",
+        "starting",
+        "proving",
+        "running",
+    ]
+
+    record = supervised.record()
+    assert record.ray is not None
+    assert record.ray.pid != first
+    assert (record.phase, record.sound) == (Phase.RUNNING, True)
+    assert names(supervised.terminate()) == ["stopping", "stopped"]
+    assert supervised.processes() == []
+
+
+def test_start_that_fails_while_the_head_comes_back_is_tried_again(
+    start: Start, worker: LaunchPlan
+) -> None:
+    """The first life is well, the second one ends at once, the third is well."""
+    lives = worker.working_directory / "lives"
+    supervised = start(
+        f"lives = open({str(lives)!r}, 'a+'); lives.write('x'); lives.flush();"
+        f"assert lives.tell() != 2, 'no head'\n{READY}; {WAITS}",
+        of=worker,
+    )
+    supervised.until("running")
+    supervised.tell("answers")
+    supervised.kill_ray()
+
+    events = [supervised.event()["event"] for _ in range(8)]
+
+    assert events == ["waiting", "asked", "starting", "waiting", "asked", "starting", "proving", "running"]  # fmt: skip
+
+
+def test_worker_asks_its_head_before_it_starts_ray(start: Start, worker: LaunchPlan) -> None:
+    supervised = start(of=worker, proof="never asked")
+
+    told = supervised.rest()
+
+    assert names(told) == ["failed", "error"]
+    assert told[-1]["code"] == "SR-JOIN-050"
+    assert "nobody is there" in told[-1]["reason"]
+
+
+def test_worker_that_never_ran_is_not_started_again(start: Start, worker: LaunchPlan) -> None:
+    supervised = start("print('ValueError: no good'); raise SystemExit(3)", of=worker)
+
+    assert names(supervised.rest()) == ["starting", "failed", "error"]
+    assert supervised.process.returncode == 4
+
+
+@pytest.mark.parametrize("proof", ["fails", "passes once"])
+def test_worker_that_is_not_proven_is_not_started_again(
+    start: Start, worker: LaunchPlan, proof: str
+) -> None:
+    supervised = start(of=worker, proof=proof)
+    supervised.say("answers")
+    if proof == "passes once":
+        supervised.until("running")
+        supervised.kill_ray()
+        supervised.until("waiting")
+
+    assert supervised.rest()[-1]["code"] == "SR-AUDIT-000"
+    assert supervised.process.returncode == 4
+    assert supervised.processes() == []
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_worker_that_was_revoked_stops(start: Start, worker: LaunchPlan, *, waits: bool) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    if waits:
+        supervised.kill_ray()
+        supervised.until("asked")
+
+    supervised.say("revoke")
+
+    assert supervised.rest()[-1]["code"] == "SR-JOIN-046"
+    assert supervised.process.returncode == 7
+    assert supervised.record().phase is Phase.FAILED
+    assert supervised.processes() == []
+
+
+def test_worker_that_is_drained_waits_until_it_is_wanted_again(
+    start: Start, worker: LaunchPlan
+) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    supervised.tell("answers")
+    supervised.tell("order", "drain")
+    supervised.kill_ray()
+
+    assert "Ray died" in supervised.until("waiting")["reason"]
+    assert supervised.until("waiting")["reason"] == "drained by the head"
+    supervised.say("order")
+
+    assert names([supervised.event(), supervised.event()]) == ["told", "starting"]
+
+
+def test_worker_without_a_raylet_has_left_the_cluster(
+    start: Start, worker: LaunchPlan, home: Path
+) -> None:
+    """`ray start` goes on without it."""
+    (home / "raylet").symlink_to("/bin/sleep")
+    supervised = start(
+        f"import subprocess; child = subprocess.Popen([{str(home / 'raylet')!r}, '1000'])\n"
+        f"{READY}; {WAITS}",
+        of=worker,
+    )
+    supervised.until("running")
+    ray = supervised.record().ray
+    assert ray is not None
+    (raylet,) = psutil.Process(ray.pid).children()
+
+    raylet.kill()
+
+    assert f"raylet (pid {raylet.pid}) ended" in supervised.until("waiting")["reason"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_worker_stops_when_it_is_told_to(start: Start, worker: LaunchPlan, *, waits: bool) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    if waits:
+        supervised.kill_ray()
+        supervised.until("asked")
+
+    assert names(supervised.terminate())[-1] == "stopped"
+    assert supervised.process.returncode == 0
+    assert supervised.processes() == []
+
+
+def test_worker_whose_work_is_to_end_is_not_started_again(start: Start, worker: LaunchPlan) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    supervised.tell("answers")
+    assert list(request(worker.run.control, {"do": "finish"}, timeout=30))
+
+    supervised.kill_ray()
+
+    assert names(supervised.rest()) == ["stopped"]
+    assert supervised.process.returncode == 0
+
+
+def test_worker_starts_anew_with_its_head(start: Start, worker: LaunchPlan) -> None:
+    """Ray itself would look for the old head for a minute."""
+    supervised = start(of=worker)
+    supervised.until("running")
+    supervised.tell("answers")
+
+    supervised.say("epoch", "second")
+
+    assert "its head has started anew" in supervised.until("waiting")["reason"]
+    supervised.until("running")
+    assert supervised.terminate()[-1]["event"] == "stopped"
+
+
+def test_head_in_private_mode_is_not_started_again(start: Start, private_head: LaunchPlan) -> None:
+    supervised = start(of=private_head)
+    supervised.until("running")
+
+    supervised.kill_ray()
+
+    assert supervised.rest()[-1]["code"] == "SR-RAY-012"
+    assert supervised.process.returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("stray", "reason"),
+    [
+        ("0.0.0.0:8000", "open where it should not be: 0.0.0.0:8000"),
+        ("unreadable", "nobody can tell"),
+    ],
+)
+def test_what_is_open_where_it_should_not_be_is_told_as_long_as_it_is(
+    start: Start, private_head: LaunchPlan, stray: str, reason: str
+) -> None:
+    supervised = start(of=private_head)
+    supervised.until("running")
+    assert supervised.record().sound
+
+    supervised.say("strays", stray)
+
+    assert supervised.until("degraded")["reason"] == reason
+    assert not supervised.record().sound
+    supervised.say("strays")
+    assert supervised.until("running")["reason"] == "as planned"
+    assert supervised.record().sound
+    assert names(supervised.terminate()) == ["stopping", "stopped"]
+
+
+def test_lost_part_of_ray_is_not_forgotten_over_a_stray(
+    start: Start, private_head: LaunchPlan
+) -> None:
+    supervised = start(f"{CHILD} {READY}; {WAITS}", of=private_head)
+    supervised.until("running")
+    ray = supervised.record().ray
+    assert ray is not None
+    (child,) = psutil.Process(ray.pid).children()
+    child.kill()
+    lost = supervised.until("degraded")["reason"]
+
+    supervised.say("strays", "0.0.0.0:8000")
+    assert "0.0.0.0:8000" in supervised.until("degraded")["reason"]
+    supervised.say("strays")
+
+    assert supervised.until("degraded")["reason"] == lost
+    assert supervised.record().sound
 
 
 def _pid_of_nobody() -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from secure_ray.node.watch import CoreProcesses, reap_orphans, why_ray_ended
+from secure_ray.node.watch import CoreProcesses, Every, reap_orphans, why_ray_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,32 @@ def _is_ours(pid: int) -> bool:
     return psutil.Process(pid).ppid() == os.getpid()
 
 
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_descriptors_the_look_comes_later(held: ExitStack) -> None:
+    process = parent(held, f"{sys.executable}|-c|{SLEEP}")
+    with no_descriptors():
+        reap_orphans(keep=0)
+        core = CoreProcesses.below(process.pid)
+        assert core.newly_lost() == []
+    assert core.known == {}
+
+    assert core.newly_lost() == []
+    assert len(core.known) == 1
+    with no_descriptors():
+        assert core.newly_lost() == []  # nobody has ended
+    end_one(process, "reap")
+    assert len(core.newly_lost()) == 1
+
+
 @pytest.mark.parametrize(
     ("log", "returncode", "expected"),
     [
@@ -150,3 +177,15 @@ def test_reason_is_what_ray_wrote_else_its_exit_code(
         (logs / "ray_process_exit.log").write_bytes(log.encode().replace(b"\xef\xbf\xbd", b"\xff"))
 
     assert why_ray_ended(tmp_path, returncode) == expected
+
+
+def test_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    every = Every(10)
+
+    due = {}
+    for now in (1000.0, 1009.9, 1010.0, 1010.1, 1019.9, 1050.0, 1059.9, 1060.0):
+        due[now] = every.due()
+
+    assert [when for when, is_due in due.items() if is_due] == [1010.0, 1050.0, 1060.0]

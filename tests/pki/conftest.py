@@ -30,11 +30,12 @@ class Node:
         after: timedelta = timedelta(0),
         *,
         sans: tuple[str, ...] = SANS,
+        cluster: str = "default",
         cluster_id: str = "c1d2e3f4",
     ) -> Credentials:
         return ensure_credentials(
             self.paths,
-            cluster="default",
+            cluster=cluster,
             cluster_id=cluster_id,
             sans=sans,
             now=self.birth + after,

@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from secure_ray.base.errors import FailedError, UsageError
-from secure_ray.base.files import lock, make_private_directory, write_private
+from secure_ray.base.files import make_private_directory, write_private
+from secure_ray.base.locks import lock
 from secure_ray.base.secrets import Secret
 from secure_ray.pki import credentials
 from secure_ray.pki.credentials import (
@@ -338,6 +339,14 @@ class TestRoot:
             born.ensure()
         assert born.content() == before
 
+    def test_what_is_told_to_run_is_for_this_cluster(self, node: Node) -> None:
+        node.ensure(cluster="team-a")
+        empty(node.paths.root_certificate)
+
+        with pytest.raises(FailedError, match="SR-PKI-005") as caught:
+            node.ensure(cluster="team-a")
+        assert "secure-ray reset --cluster team-a" in caught.value.fix
+
     def test_a_certificate_that_is_no_roots_stops_the_run(self, born: Node) -> None:
         write_private(born.paths.root_certificate, born.paths.issuing_certificate.read_bytes())
 
@@ -428,9 +437,11 @@ class TestRootKey:
         lose(born)
         before = born.content()
 
-        with pytest.raises(FailedError, match=code):
-            born.ensure(366 * DAY)
+        with pytest.raises(FailedError, match=code) as caught:
+            born.ensure(366 * DAY, cluster="team-a")
         assert born.content() == before
+        reset = "secure-ray reset --cluster team-a"
+        assert (reset in caught.value.fix) == (code == "SR-PKI-007")
 
     def test_the_passphrase_is_never_told(self, born: Node) -> None:
         write_private(born.paths.passphrase, b"very private words")

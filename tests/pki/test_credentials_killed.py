@@ -6,13 +6,10 @@ not even the clean-up of a `finally` happens: as after SIGKILL or a power cut.
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -22,67 +19,15 @@ from hypothesis import strategies as st
 from secure_ray.pki.facts import read_facts
 from secure_ray.pki.keys import key_from_pem
 from secure_ray.pki.store import PkiPaths
+from support.power import survives
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from pki.conftest import Node
 
 DAY = timedelta(days=1)
-CHANGES = (
-    (os, "open"),
-    (os, "fsync"),
-    (os, "unlink"),
-    (os, "rmdir"),
-    (Path, "mkdir"),
-    (Path, "replace"),
-    (Path, "symlink_to"),
-    (Path, "unlink"),
-)
-
-
-OPEN = os.open
-
-
-class Killed(BaseException):
-    """Not an `Exception`: nothing may catch it."""
-
-
-@dataclass
-class PowerCut:
-    """Lets `steps` changes of the disk happen and none after."""
-
-    steps: int
-
-    def guard(self, act: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*arguments: Any, **options: Any) -> Any:
-            if act is OPEN and not arguments[1] & os.O_CREAT:
-                return act(*arguments, **options)
-            self.steps -= 1
-            if self.steps < 0:
-                raise Killed
-            return act(*arguments, **options)
-
-        return step
-
-
-@contextmanager
-def power_cut_after(steps: int) -> Iterator[None]:
-    cut = PowerCut(steps)
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in CHANGES:
-            patch.setattr(owner, name, cut.guard(getattr(owner, name)))
-        yield
-
-
-def survives(run: Callable[[], object], steps: int) -> bool:
-    """Whether `run` ended before `steps` changes were made."""
-    try:
-        with power_cut_after(steps):
-            run()
-    except Killed:
-        return False
-    return True
 
 
 def in_directory(node: Node, directory: Path) -> Node:

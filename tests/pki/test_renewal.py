@@ -31,7 +31,8 @@ WHOLE = Found(ROOT, ISSUING, LEAF)
 
 
 def judged(found: Found, *, days: float, sans: tuple[str, ...] = SANS) -> Verdict:
-    return judge(found, cluster_id="ours", sans=sans, now=START + timedelta(days=days))
+    now = START + timedelta(days=days)
+    return judge(found, cluster="team-a", cluster_id="ours", sans=sans, now=now)
 
 
 def test_nothing_to_do_when_all_is_well() -> None:
@@ -137,7 +138,8 @@ def test_a_root_that_cannot_be_used_stops_the_run(
         judged(replace(WHOLE, root=root), days=days)
 
     assert all(word in caught.value.cause for word in words)
-    assert caught.value.fix
+    reset = "secure-ray reset --cluster team-a"
+    assert (reset in caught.value.fix) == (code != "SR-PKI-001")  # new keys mend no clock
 
 
 @given(

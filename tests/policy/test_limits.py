@@ -106,6 +106,26 @@ def test_reserve_is_a_tenth_but_at_least_512_mib(memory: int, reserve: int) -> N
             "SR-LIMIT-006",
             "flag --resource-isolation",
         ),
+        (
+            {"resource_isolation": "on"},
+            replace(HOST, cpus=1),
+            "SR-LIMIT-006",
+            "flag --resource-isolation",
+        ),
+        ({"system_reserved_cpu": 8.0}, HOST, "SR-LIMIT-007", "flag --system-reserved-cpu"),
+        ({"system_reserved_cpu": 0.5}, HOST, "SR-LIMIT-007", "flag --system-reserved-cpu"),
+        (
+            {"system_reserved_memory": 16 * GIB + 1},
+            HOST,
+            "SR-LIMIT-007",
+            "flag --system-reserved-memory",
+        ),
+        (
+            {"system_reserved_memory": "499MiB"},
+            HOST,
+            "SR-LIMIT-007",
+            "flag --system-reserved-memory",
+        ),
         ({}, replace(HOST, shared_memory=64 * MIB), "SR-LIMIT-005", "default"),
         ({}, replace(HOST, memory=128 * MIB), "SR-LIMIT-003", "default"),
     ],
@@ -127,6 +147,8 @@ def test_what_the_host_cannot_give_is_refused_with_its_source(
         {"object_store_memory": "8GiB"},
         {"memory": "8GiB", "object_store_memory": "8GiB"},
         {"object_store_memory": "75MiB"},
+        {"system_reserved_cpu": 1, "system_reserved_memory": "500MiB"},
+        {"system_reserved_cpu": 7.9, "system_reserved_memory": 16 * GIB},
     ],
 )
 def test_exactly_what_is_there_is_allowed(wanted: dict[str, object]) -> None:
@@ -161,6 +183,23 @@ def test_isolation_where_it_works_and_is_wanted(
     limits, _ = decide(replace(HOST, isolation_obstacle=obstacle), resource_isolation=wanted)
 
     assert (limits.isolation, limits.isolation_note) == (isolation, note)
+
+
+def test_one_cpu_is_too_few_to_keep_one_for_ray() -> None:
+    """Ray 2.60.0 raises: system_reserved_cpu=1.0 is not less than the number of CPUs."""
+    limits, refusals = decide(replace(HOST, cpus=1))
+
+    assert refusals == ()
+    assert (limits.isolation, limits.isolation_note) == (False, "Ray needs a second CPU for it")
+
+
+@pytest.mark.parametrize(
+    ("host", "isolation"), [(replace(HOST, isolation_obstacle="version 1"), "auto"), (HOST, "off")]
+)
+def test_nothing_is_reserved_without_isolation(host: Host, isolation: str) -> None:
+    wanted = {"system_reserved_cpu": 99, "system_reserved_memory": "99TiB"}
+
+    assert decide(host, resource_isolation=isolation, **wanted)[1] == ()
 
 
 SIZES = st.integers(1, 1 << 46)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_ray.policy.addresses import AddressKind, kind_of
 from secure_ray.policy.ports import (
+    ALL_COMPONENTS,
     BLOCK_COUNT,
     BLOCK_SIZE,
     COMPONENT_NAMES,
@@ -17,8 +19,10 @@ from secure_ray.policy.ports import (
     FIRST_BLOCK,
     RESERVATION_OFFSET,
     WORKER_OFFSET,
+    Component,
     PortPlan,
     Protocol,
+    Reach,
     block_bases,
     open_to_anybody,
     plan_ports,
@@ -149,3 +153,132 @@ def test_what_asks_for_no_token_in_an_older_ray_is_left_out(
     assert {component.name for component in closed} == expected
     assert names(plan()) - names(plan(closed=closed)) == expected
     assert plan(closed=closed).closed == closed
+
+
+NODE = "10.0.0.5"
+OURS = {component.name for component in ALL_COMPONENTS if component.ours}
+PLAIN = {Protocol.HTTP, Protocol.EXPORTER, Protocol.FORWARDER}
+
+
+def private(base: int = 20480, *, head: bool = True, **more: Any) -> PortPlan:
+    made = plan(base, private=True, metrics=True, **more)
+    return made if head else made.for_worker()
+
+
+def test_the_table_gives_each_component_a_place_before_the_reservation() -> None:
+    offsets = [component.offset for component in ALL_COMPONENTS]
+
+    assert len(set(offsets)) == len(offsets)
+    assert max(offsets) < RESERVATION_OFFSET
+    assert not OURS & set(COMPONENT_NAMES)
+
+
+@pytest.mark.parametrize("component", ALL_COMPONENTS, ids=lambda component: component.name)
+def test_nothing_plain_is_reached_from_another_host(component: Component) -> None:
+    assert (component.reach is Reach.LOOPBACK) == (component.protocol in PLAIN)
+
+
+def test_only_private_mode_has_listeners_of_secure_ray() -> None:
+    assert names(plan(private=True)) - names(plan()) == OURS
+    assert not plan().private
+    assert plan(private=True, metrics=True).is_sound
+
+
+def test_worker_has_the_numbers_of_the_head_and_not_its_services() -> None:
+    head, worker = private(), private(head=False)
+
+    assert {entry.component.name for entry in head.ports} - names(worker) == {
+        "gcs",
+        "nodes",
+        "dashboard_metrics",
+        "autoscaler_metrics",
+    }
+    assert all(head.port(entry.component.name) == entry.port for entry in worker.ports)
+    assert (head.head, worker.head, worker.private) == (True, False, True)
+
+
+def test_rules_for_the_guard() -> None:
+    head, worker = private(), private(head=False)
+
+    assert head.node_ports == {20480, 20482, 20483, 20484}
+    assert worker.node_ports == {20482, 20483, 20484}
+    # Among them the reservation: what is kept closed must not find it free on another address.
+    assert head.loopback_ports == {20481, 20485, 20486, 20487, 20488, 20489, 20492, 20511}
+    assert worker.loopback_ports == {20481, 20485, 20486, 20487, 20492, 20511}
+    assert head.relayed == {20485: 20492}
+    assert worker.relayed == {20485: 20492, 20481: 20481}
+
+
+def test_what_does_not_run_is_not_relayed() -> None:
+    closed = open_to_anybody("2.52.1")
+
+    assert private(closed=closed).relayed == {}
+    assert private(dashboard=False, head=False).relayed == {20485: 20492}
+
+
+def test_firewall_opens_what_other_nodes_reach() -> None:
+    single = [20480, 20482, 20483, 20484, 20490, 20491]
+
+    assert private().opened == (*((port, port) for port in single), (20512, 21503))
+    assert (20490, 20490) not in private(head=False).opened
+
+
+def test_local_mode_has_nothing_for_guard_and_firewall() -> None:
+    local = plan(metrics=True)
+
+    assert local.opened == ()
+    assert local.relayed == {}
+    assert not local.loopback_ports | local.node_ports
+    assert {entry.addresses for entry in local.expected("127.0.0.1")} == {("127.0.0.1",)}
+
+
+def test_what_must_listen_in_private_mode() -> None:
+    found = {entry.planned.component.name: entry for entry in private().expected(NODE)}
+
+    assert found.keys() == names(private())
+    assert {name for name, entry in found.items() if entry.addresses == (NODE,)} == {
+        *("gcs", "node_manager", "object_manager", "agent_grpc", "nodes", "relay")
+    }
+    assert found["agent_http"].addresses == ("127.0.0.1", "127.0.0.2", "::1")
+    assert found["relay_agent"].addresses == ("127.0.0.1",)
+    assert found["gcs"].port == 20480
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "allowed"),
+    [
+        (NODE, 20480, True),
+        (f"::ffff:{NODE}", 20480, True),
+        ("127.0.0.1", 20480, False),
+        (NODE, 20481, False),
+        ("127.0.0.1", 20481, True),
+        ("127.0.0.2", 20485, True),
+        ("::1", 20485, True),
+        (NODE, 20485, False),
+        (NODE, 20512, True),
+        ("127.0.0.1", 20512, True),
+        ("10.0.0.6", 20512, False),
+        ("0.0.0.0", 20512, False),
+        ("::", 20480, False),
+        ("8.8.8.8", 20480, False),
+        (NODE, 20511, False),
+        (NODE, 20493, False),
+        ("", 20480, False),
+    ],
+)
+def test_what_may_listen_in_private_mode(address: str, port: int, allowed: bool) -> None:  # noqa: FBT001
+    assert private().allows_at(NODE, address, port) == allowed
+
+
+@given(address=st.ip_addresses().map(str), port=st.integers(1, 65535), head=st.booleans())
+def test_nothing_may_listen_beyond_the_node_and_loopback(
+    address: str, port: int, *, head: bool
+) -> None:
+    if private(head=head).allows_at(NODE, address, port):
+        assert address == NODE or kind_of(address) is AddressKind.LOOPBACK
+
+
+@given(port=st.integers(1, 65535), address=st.sampled_from(["127.0.0.1", "::1", NODE]))
+def test_local_mode_allows_the_planned_ports_on_loopback(address: str, port: int) -> None:
+    local = plan()
+    assert local.allows_at("127.0.0.1", address, port) == (local.allows(port) and address != NODE)

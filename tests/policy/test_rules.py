@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secure_ray.audit.run import CHECKS
+from secure_ray.audit.run import CHECKS, PRIVATE_CHECKS
 from secure_ray.policy import rules
 from secure_ray.policy.rules import RULES, Rule, Severity, rule
 
@@ -92,7 +92,8 @@ def test_limits_that_ray_can_start_with_can_be_overridden(number: int, overridab
 
 
 def test_the_audit_and_its_explanation_agree_how_bad_it_is() -> None:
-    proven = {rule.code: str(rule.severity) for check in CHECKS for rule in check.rules}
+    checks = (*CHECKS, *PRIVATE_CHECKS)
+    proven = {rule.code: str(rule.severity) for check in checks for rule in check.rules}
     assert {code: RULES[code].severity.value for code in proven} == proven
 
 
@@ -112,7 +113,7 @@ def test_each_code_stands_in_one_of_the_generated_pages() -> None:
     assert {code: times for code, times in counted.items() if times != 1} == {}
 
 
-@pytest.mark.parametrize("page", ["policy.md", "errors.md"])
+@pytest.mark.parametrize("page", ["policy.md", "errors.md", "ports.md"])
 def test_a_stale_page_is_named(
     page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

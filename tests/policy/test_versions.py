@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from secure_ray.policy.advisories import Advisory, AdvisoryBook, load, merge
-from secure_ray.policy.versions import judge_ray, vulnerable
+from secure_ray.policy.versions import judge_private, judge_ray, vulnerable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,3 +117,15 @@ def test_the_audit_sees_every_vulnerable_package() -> None:
 
 def test_nothing_known_means_nothing_found() -> None:
     assert vulnerable({"ray": "2.55.0"}, AdvisoryBook(date(2026, 1, 1), ())) == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "count"), [("2.52.1", 1), ("2.53.0", 1), ("2.54.0", 0), ("2.60.0", 0), ("x", 0)]
+)
+def test_private_mode_needs_a_ray_in_which_every_door_asks_for_the_token(
+    version: str, count: int
+) -> None:
+    refusals = judge_private(version)
+
+    assert [refusal.rule for refusal in refusals] == ["SR-VER-005"] * count
+    assert all("needs Ray 2.54.0 or newer" in refusal.subject for refusal in refusals)

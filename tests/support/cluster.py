@@ -57,5 +57,5 @@ def hardened_cluster(
             foreign_key=pki.foreign_key,
             token_path=token_path,
             private_directories=(state,),
-            session_parent=session,
+            ray_parents=(session,),
         )

@@ -80,14 +80,18 @@ class Machine:
         return [*self.prefix, sys.executable, str(PROGRAM), *arguments]
 
     def run(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        text: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """`secure-ray ARGUMENTS`, to its end."""
+        """`secure-ray ARGUMENTS`, to its end, with `text` on its standard input."""
         return subprocess.run(
             self.command(arguments),
             env=self.environment(environment),
             cwd=cwd or self.home,
-            stdin=subprocess.DEVNULL,
+            input=text,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
@@ -100,11 +104,10 @@ class Machine:
             self.command(arguments),
             env=self.environment(),
             cwd=self.home,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **({"stdin": subprocess.DEVNULL} | options),
         )
 
     def up(self, *arguments: str) -> dict[str, Any]:
@@ -122,6 +125,10 @@ class Machine:
         """A Python program under `secure-ray run`."""
         return self.run("run", *arguments, "--", sys.executable, "-c", script)
 
+    def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`ray ARGUMENTS` under `secure-ray run`."""
+        return self.run("run", "--", "ray", *arguments)
+
     def cluster_directory(self, name: str = "default") -> Path:
         return self.state / "clusters" / name
 
@@ -138,8 +145,10 @@ class Machine:
         return record
 
     def processes(self, name: str = "default") -> list[psutil.Process]:
-        """The cluster's processes, by the mark in their environment."""
-        mark = self.identity(name)["id"]
+        """This node's processes of the cluster, by the mark in their environment."""
+        identity = self.identity(name)
+        membership = identity.get("membership")
+        mark = membership["node"] if membership else identity["id"]
         return [process for process in psutil.process_iter() if _variable(process) == mark]
 
     def clean(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE, HERE_6 = "192.0.2.2", "2001:db8::2"
 _THERE, _THERE_6 = "192.0.2.1", "2001:db8::1"
 
-_KNOCK = """
+KNOCK = """
 import json, socket, sys
 answered = []
 for address, port in json.load(sys.stdin):
@@ -75,13 +75,13 @@ class Wire:
     def knock(self, ports: Iterable[int]) -> list[str]:
         """Connect to the host's addresses from the neighbour; tells what was not refused."""
         targets = [(address, port) for address in (HERE, HERE_6) for port in ports]
-        command = ["ip", "netns", "exec", self.neighbour, sys.executable, "-c", _KNOCK]
-        answered: list[str] = json.loads(_run(command, json.dumps(targets)))
+        command = ["ip", "netns", "exec", self.neighbour, sys.executable, "-c", KNOCK]
+        answered: list[str] = json.loads(run_to_end(command, json.dumps(targets)))
         return answered
 
     def listening(self) -> list[tuple[str, int]]:
         """Address and port of all sockets of the host that wait for others."""
-        lines = _run([*self.prefix, "ss", "-ltunH"]).splitlines()
+        lines = run_to_end([*self.prefix, "ss", "-ltunH"]).splitlines()
         split = [line.split()[4].rpartition(":") for line in lines]
         return [(address, int(port)) for address, _, port in split]
 
@@ -100,15 +100,15 @@ def wire(*, names_answered: bool = True) -> Iterator[Wire]:
     resolver = Path("/etc/netns") / made.host  # bound over /etc by `ip netns exec`
     with ExitStack() as stack:
         for namespace in ends:
-            _run(["ip", "netns", "add", namespace])
-            stack.callback(_run, ["ip", "netns", "delete", namespace])
-        _run(
+            run_to_end(["ip", "netns", "add", namespace])
+            stack.callback(run_to_end, ["ip", "netns", "delete", namespace])
+        run_to_end(
             f"ip link add {ends[made.host]} netns {made.host} type veth"
             f" peer name {ends[made.neighbour]} netns {made.neighbour}".split()
         )
         _configure(made.host, ends[made.host], HERE, HERE_6)
         _configure(made.neighbour, ends[made.neighbour], _THERE, _THERE_6)
-        _run(["ip", "-n", made.host, "route", "add", "default", "via", _THERE])
+        run_to_end(["ip", "-n", made.host, "route", "add", "default", "via", _THERE])
         stack.callback(shutil.rmtree, resolver)
         resolver.mkdir(parents=True)
         (resolver / "resolv.conf").write_text(f"nameserver {_THERE}\n")
@@ -118,10 +118,10 @@ def wire(*, names_answered: bool = True) -> Iterator[Wire]:
 
 def _configure(namespace: str, device: str, address: str, address_6: str) -> None:
     ip = ["ip", "-n", namespace]
-    _run([*ip, "link", "set", "lo", "up"])
-    _run([*ip, "address", "add", f"{address}/24", "dev", device])
-    _run([*ip, "address", "add", f"{address_6}/64", "dev", device, "nodad"])
-    _run([*ip, "link", "set", device, "up"])
+    run_to_end([*ip, "link", "set", "lo", "up"])
+    run_to_end([*ip, "address", "add", f"{address}/24", "dev", device])
+    run_to_end([*ip, "address", "add", f"{address_6}/64", "dev", device, "nodad"])
+    run_to_end([*ip, "link", "set", device, "up"])
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _name_server(made: Wire, *, answers: bool) -> Iterator[None]:
             made.asked.update(server.stdout.read().split())
 
 
-def _run(command: Sequence[str], text: str = "") -> str:
+def run_to_end(command: Sequence[str], text: str = "") -> str:
     return subprocess.run(
         command, input=text, capture_output=True, text=True, timeout=60, check=True
     ).stdout

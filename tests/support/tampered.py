@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from secure_ray.cli.main import main
-from secure_ray.node import bring_up, prepare
+from secure_ray.node import bring_up, identity, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def run(changes: dict[str, Any], arguments: list[str]) -> int:
             prepared.plan.run.directory.chmod(0o755)
         original_bring_up(prepared, watch)
 
-    prepare._SANS += tuple(changes.get("sans", ()))
+    identity.EVERY_NODE += tuple(changes.get("sans", ()))  # type: ignore[attr-defined]
     # Both are looked up by `up` when it runs.
     prepare.prepare = prepare_tampered
     bring_up.bring_up = bring_up_tampered

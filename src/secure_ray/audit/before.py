@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from secure_ray.policy.advisories import Advisory, AdvisoryBook
 
 _TITLE = "no known advisory affects an installed package"
-_FIX = "pip install --upgrade"
 _CODE = "SR-AUDIT-050"
+_INSTALLED = {"ray": "ray[default]", "aiohttp": "aiohttp", "grpcio": "grpcio"}
 
 
 def examine(*, environ: Mapping[str, str], cwd: Path, clock: Clock) -> Report:
@@ -50,7 +50,8 @@ def judge_versions(versions: Mapping[str, str], book: AdvisoryBook) -> Iterator[
             yield _rule(Severity.HIGH, expected).unproven(where, "the version cannot be compared")
         else:
             for advisory in found.advisories:
-                yield _rule(_severity(advisory), expected, advisory.fixed).judge(
+                fix = _upgrade(package, advisory.fixed)
+                yield _rule(_severity(advisory), expected, fix).judge(
                     where,
                     # Closed by what secure-ray itself does; told, but no reason to worry.
                     holds=advisory.severity == INFORMATIONAL,
@@ -60,8 +61,15 @@ def judge_versions(versions: Mapping[str, str], book: AdvisoryBook) -> Iterator[
         yield _rule(Severity.HIGH, expected).unproven("ray", "it is not installed")
 
 
-def _rule(severity: Severity, expected: str, fixed: str = "") -> Rule:
-    fix = f"{_FIX} (fixed in {fixed})" if fixed else _FIX
+def _upgrade(package: str, fixed: str) -> str:
+    if package not in _INSTALLED:  # a copy inside Ray
+        return f"pip install --upgrade 'ray[default]', to one that brings {fixed or 'a fixed one'}"
+    if not fixed:
+        return "no version is known that is not affected"
+    return f"pip install '{_INSTALLED[package]}>={fixed}'"
+
+
+def _rule(severity: Severity, expected: str, fix: str = "") -> Rule:
     return Rule(_CODE, _TITLE, severity, expected, fix)
 
 

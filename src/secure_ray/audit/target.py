@@ -16,7 +16,7 @@ class Target:
     """Where one node's live cluster is, and what it was meant to be.
 
     Attributes:
-        bind: The address that its sockets are bound to.
+        bind: The node's address; plain HTTP is on loopback all the same.
         pids: All its processes, the supervisor included.
         ports: The plan of its ports.
         certificate: The leaf with its chain; a client with it must be let in.
@@ -26,7 +26,7 @@ class Target:
         foreign_key: Its private key.
         token_path: The file with the cluster token.
         private_directories: Directories that nobody else may enter, with what lies in them.
-        session_parent: The directory that closes off Ray's own, which Ray opens to everybody.
+        ray_parents: The directories that close off Ray's own, which Ray opens to everybody.
     """
 
     bind: str
@@ -39,4 +39,4 @@ class Target:
     foreign_key: Path
     token_path: Path
     private_directories: tuple[Path, ...]
-    session_parent: Path
+    ray_parents: tuple[Path, ...]

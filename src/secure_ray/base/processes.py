@@ -106,9 +106,11 @@ def descendants(pid: int) -> list[psutil.Process]:
 def describe(process: psutil.Process) -> str:
     """A line for a person: id and name, never the arguments (they may hold something private)."""
     try:
-        return f"{process.name()} (pid {process.pid})"
+        # A process may give itself a name that is no text, and this goes into JSON.
+        name = process.name().encode(errors="replace").decode()
     except psutil.Error:
         return f"pid {process.pid}"
+    return f"{name} (pid {process.pid})"
 
 
 def stop_all(processes: Iterable[psutil.Process], *, grace: float) -> list[psutil.Process]:

@@ -55,7 +55,7 @@ def audit(
 
     paths = cluster_paths(os.environ, cluster)
     report = _before() if pre else _live(paths)
-    _show(report, as_json=as_json or output is Format.JSON)
+    _show(report, as_json=as_json or output is Format.JSON, each=pre)
     raise typer.Exit(_exit_code(report, fail_on))
 
 
@@ -83,7 +83,7 @@ def _before() -> Report:
     return examine(environ=os.environ, cwd=Path.cwd(), clock=utc_now)
 
 
-def _show(report: Report, *, as_json: bool) -> None:
+def _show(report: Report, *, as_json: bool, each: bool) -> None:
     from secure_ray.audit.render import as_lines
     from secure_ray.cli.output import emit, emit_json
 
@@ -91,7 +91,7 @@ def _show(report: Report, *, as_json: bool) -> None:
         data = report.to_json()
         emit_json(str(data.pop("schema")), data)
     else:
-        emit("\n".join(as_lines(report)))
+        emit("\n".join(as_lines(report, each=each)))
 
 
 def _exit_code(report: Report, fail_on: FailOn) -> int:

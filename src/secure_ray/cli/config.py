@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SETTINGS_TEMPLATE = "secure-ray.toml"
+_SETTINGS_FILE = Path("secure-ray.toml")
 _DOTENV_TEMPLATE = "env.example"
 _DOTENV_EXAMPLE = ".env.example"
 _PRIVATE = 0o600
@@ -73,12 +74,13 @@ def check(
 
 def init(
     *,
-    path: Annotated[Path, typer.Option(metavar="FILE", help="The settings file to write.")] = Path(
-        "secure-ray.toml"
+    path: Annotated[Path, typer.Option(metavar="FILE", help="The settings file to write.")] = (
+        _SETTINGS_FILE
     ),
 ) -> int:
     """Write a settings file with every setting explained, and an example of a .env beside it."""
     import os
+    import shlex
 
     from secure_ray.cli.output import say
     from secure_ray.deploy.render import template_text, write_new
@@ -91,7 +93,8 @@ def init(
     else:
         write_new(example, template_text(_DOTENV_TEMPLATE), mode=_PRIVATE)
         say(f"wrote {example}")
-    say("edit it, then: secure-ray config check")
+    where = "" if path == _SETTINGS_FILE else f" {shlex.quote(str(path))}"
+    say(f"edit it, then: secure-ray config check{where}")
     return 0
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from secure_ray.node.paths import ClusterPaths
 
 Cluster = Annotated[
     str | None, typer.Option(help="Which cluster, when you run several.", metavar="NAME")
 ]
+_ANSWER_SECONDS = 10.0
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -18,8 +22,18 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
 
 
-def down(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
-    """Stop this cluster, and nothing else.
+def down(
+    *,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="First let the work end that runs on this worker.")
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long --drain waits: 90s, 1h.")
+    ] = "1h",
+    cluster: Cluster = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop this cluster on this machine, and nothing else.
 
     Also after a crash: what a killed supervisor left behind is found, named and stopped.
     """
@@ -33,9 +47,12 @@ def down(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
     paths = cluster_paths(os.environ, cluster)
     was_running = False
     leftovers: list[str] = []
+    if drain:
+        _drain(paths, timeout)
     if is_there(paths.directory):
         with changing(paths), progress() as show:
             was_running, leftovers = bring_down(paths, lambda phase: show({"event": phase}))
+    was_running = was_running or drain
     for line in leftovers:
         warn(f"left behind by a supervisor that was killed, now stopped: {line}")
     if as_json:
@@ -45,3 +62,34 @@ def down(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
         say(f"cluster {paths.name} is down")
     else:
         say(f"cluster {paths.name} was not running")
+
+
+def _drain(paths: ClusterPaths, timeout: str) -> None:
+    """Have this worker's Ray end by itself; the supervisor is stopped afterwards."""
+    from secure_ray.base.commands import command
+    from secure_ray.base.errors import UsageError
+    from secure_ray.cli.progress import progress
+    from secure_ray.cli.spans import read_span
+    from secure_ray.node.control import request
+    from secure_ray.node.draining import drain
+    from secure_ray.node.instance import require_running
+
+    seconds = read_span(timeout, "--timeout").total_seconds()
+    plan = require_running(paths).plan
+    if plan.place.is_head:
+        raise UsageError(
+            "SR-CFG-018",
+            "Ray has nowhere to move the work of a head to: it ends with the cluster",
+            fix=f"let the work end, then {command('down', paths.name)}; secure-ray node drain "
+            "NAME empties a worker",
+        )
+    # Without this a worker's Ray that has ended is started again.
+    list(request(plan.run.control, {"do": "finish"}, timeout=_ANSWER_SECONDS))
+    with progress() as show:
+        drain(
+            plan,
+            plan.place.address,
+            reason="secure-ray down --drain",
+            seconds=seconds,
+            show=lambda text: show({"event": text}),
+        )

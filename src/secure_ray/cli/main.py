@@ -29,9 +29,12 @@ COMMAND_MODULES = (
     "up",
     "status",
     "run",
+    "join-token",
+    "node",
     "down",
     "reset",
     "audit",
+    "firewall",
     "config",
     "explain",
     "deploy",
@@ -83,7 +86,7 @@ def build_app(modules: Sequence[str] = COMMAND_MODULES) -> typer.Typer:
     )
     app.callback()(_options)
     for name in modules:
-        import_module(f"secure_ray.cli.{name}").register(app)
+        import_module(f"secure_ray.cli.{name.replace('-', '_')}").register(app)
     return app
 
 
@@ -151,7 +154,10 @@ def _refuse_usage(error: Any) -> int:
         say(message or context.get_help())
         return UsageError.exit_code
     where = context.command_path if context else PROGRAM
-    raise UsageError("SR-CLI-001", message.rstrip("."), fix=f"{where} --help") from None
+    message = message.replace("Value error, ", "").rstrip(
+        "."
+    )  # pydantic's words, where Typer has it
+    raise UsageError("SR-CLI-001", message, fix=f"{where} --help") from None
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:

@@ -53,19 +53,20 @@ def reset(
 
 
 def _require_stopped(paths: ClusterPaths) -> None:
+    from secure_ray.base.commands import command
     from secure_ray.base.errors import FailedError
     from secure_ray.node.instance import supervisor_lives
 
     if supervisor_lives(paths):
-        option = "" if paths.name == "default" else f" --cluster {paths.name}"
         raise FailedError(
             "SR-STATE-009",
             f"cluster {paths.name} is running",
-            fix=f"secure-ray down{option}, then reset",
+            fix=f"{command('down', paths.name)}, then {command('reset', paths.name)}",
         )
 
 
 def _require_consent(name: str, directory: str, *, yes: bool) -> None:
+    from secure_ray.base.commands import command
     from secure_ray.base.errors import UsageError
 
     if yes:
@@ -74,7 +75,7 @@ def _require_consent(name: str, directory: str, *, yes: bool) -> None:
         raise UsageError(
             "SR-CFG-014",
             f"removing cluster {name} (its keys, token and logs in {directory}) needs consent",
-            fix=f"secure-ray reset --yes --cluster {name}",
+            fix=command("reset --yes", name),
         )
     question = f"Remove cluster {name}, with its keys, token and logs in {directory}?"
     if not typer.confirm(question, err=True):

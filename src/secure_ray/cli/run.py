@@ -24,6 +24,8 @@ def run(
 
     It gets what it needs to authenticate and encrypt, by environment. For example `secure-ray run -- python script.py` or `secure-ray run -- ray status`.
     """
+    from secure_ray.base.commands import DEFAULT_CLUSTER
+    from secure_ray.base.commands import command as told
     from secure_ray.base.errors import UsageError
     from secure_ray.cli.output import warn
     from secure_ray.node.drive import prepare_driver
@@ -32,7 +34,9 @@ def run(
     command = list(context.args)
     if not command or not command[0]:
         raise UsageError(
-            "SR-CFG-015", "no command was given", fix="secure-ray run -- python script.py"
+            "SR-CFG-015",
+            "no command was given",
+            fix=f"{told('run', cluster or DEFAULT_CLUSTER)} -- python script.py",
         )
     environment, notices = prepare_driver(cluster_paths(os.environ, cluster), os.environ)
     for notice in notices:

@@ -9,9 +9,13 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from secure_ray.base.commands import DEFAULT_CLUSTER, command
 from secure_ray.base.files import is_there, read_private
 from secure_ray.cli.output import emit
 from secure_ray.node.instance import supervisor_lives
+from secure_ray.node.place import Place
+from secure_ray.node.start_again import start_again
+from secure_ray.policy.addresses import LOOPBACK, host_port
 
 if TYPE_CHECKING:
     from secure_ray.node.paths import ClusterPaths
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
 HEALTHY = "running"
 UP = frozenset({HEALTHY, "degraded"})
 UNREADABLE = "unreadable"
-_ALIVE = {"starting", "proving", "running", "degraded", "stopping"}
+WAITING = "waiting"
+_ALIVE = {"starting", "proving", "running", "degraded", "waiting", "stopping"}
+_ENDED = {"stopped", "failed"}
 
 
 def summary(paths: ClusterPaths) -> dict[str, Any]:
@@ -35,12 +41,13 @@ def summary(paths: ClusterPaths) -> dict[str, Any]:
         "directory": str(paths.directory),
     }
     if not is_there(paths.instance):
-        return facts
+        return facts | {"start": start_again(paths)}
     text = read_private(paths.instance)
     try:
         return facts | _of_record(json.loads(text), paths)
     except (ValueError, KeyError, TypeError):
-        reason = "its record was written by another version; secure-ray down, then up, renews it"
+        again = f"{command('down', paths.name)}, then {start_again(paths)}"
+        reason = f"its record was written by another version; {again}, renews it"
         return facts | {"state": UNREADABLE, "reason": reason}
 
 
@@ -48,14 +55,17 @@ def _of_record(record: dict[str, Any], paths: ClusterPaths) -> dict[str, Any]:
     alive = supervisor_lives(paths)
     state, reason = record["phase"], record["reason"]
     if state in _ALIVE and not alive:
-        state, reason = "died", "the supervisor was killed; secure-ray down stops what is left"
+        stop = command("down", paths.name)
+        state, reason = "died", f"the supervisor was killed; {stop} stops what is left"
     plan = record["plan"]
     facts = {
         "state": state,
         "reason": reason,
         "since": record["since"],
         "started": record["started"],
-        "node": "127.0.0.1",
+        "node": plan["place"]["address"],
+        "name": plan["place"]["name"],
+        "head": plan["place"]["head"],
         "versions": plan["versions"],
         "limits": plan["limits"],
         "overrides": plan["overrides"],
@@ -64,7 +74,7 @@ def _of_record(record: dict[str, Any], paths: ClusterPaths) -> dict[str, Any]:
         "supervisor": {"pid": record["supervisor"]["pid"], "log": str(paths.log)},
     }
     if alive:
-        facts |= _ports(plan["ports"])
+        facts |= _ports(plan["ports"], plan["place"]["address"])
     return facts
 
 
@@ -73,7 +83,7 @@ def _certificate(expires: str) -> dict[str, Any]:
     return {"expires": expires, "days_left": left.days}
 
 
-def _ports(plan: dict[str, Any]) -> dict[str, Any]:
+def _ports(plan: dict[str, Any], node: str) -> dict[str, Any]:
     """Each planned port with the process that has it, and the drivers and workers behind them."""
     holders = _holders()
     ports = [
@@ -81,6 +91,7 @@ def _ports(plan: dict[str, Any]) -> dict[str, Any]:
             "component": entry["component"]["name"],
             "title": entry["component"]["title"],
             "protocol": entry["component"]["protocol"],
+            "address": node if entry["component"]["reach"] == "node" else LOOPBACK,
             "port": entry["port"],
             "holder": holders.get(entry["port"], "nobody"),
         }
@@ -121,9 +132,13 @@ def _holder(pid: int | None) -> str:
 def print_summary(facts: dict[str, Any]) -> None:
     """What to know after `up`, and what to do next."""
     name = facts["cluster"]
-    option = "" if name == "default" else f" --cluster {name}"
     ports = {entry["component"]: entry["port"] for entry in facts.get("ports", ())}
-    emit(f"cluster {name} is up: {len(ports)} services on 127.0.0.1, {facts['reason']}")
+    place = _place(facts)
+    where = "" if place.is_private else f" on {LOOPBACK}"
+    emit(f"cluster {name} is up: {len(ports)} services{where}, {facts['reason']}")
+    if place.is_private:
+        emit(f"  node         {place}; what is plain HTTP stays on {LOOPBACK}")
+        _print_doors(facts)
     emit(f"  identity     token and mutual TLS on; certificate {_days(facts)}")
     emit(f"  limits       {_limits(facts['limits'])}")
     _print_overrides(facts)
@@ -132,10 +147,12 @@ def print_summary(facts: dict[str, Any]) -> None:
     emit(f"  state        {facts['directory']}")
     emit("")
     emit("next")
-    emit(f"  secure-ray run{option} -- python script.py      a program with plain ray.init()")
-    join = "" if name == "default" else f', cluster="{name}"'
+    emit(f"  {command('run', name)} -- python script.py      a program with plain ray.init()")
+    join = "" if name == DEFAULT_CLUSTER else f', cluster="{name}"'
     emit(f'  from secure_ray import secure_init; secure_init("auto"{join})')
-    emit(f"  secure-ray status{option}  |  audit{option}  |  down{option}")
+    if place.is_private and place.is_head:
+        emit(f"  {command('join-token create', name)}      a string with which another host joins")
+    emit("  " + "  |  ".join(command(words, name) for words in ("status", "audit", "down")))
 
 
 def print_status(facts: dict[str, Any]) -> None:
@@ -145,7 +162,7 @@ def print_status(facts: dict[str, Any]) -> None:
         emit(f"cluster {name}: {facts['reason']}")
         return
     if state == "none":
-        emit(f"cluster {name}: never started (secure-ray up --head)")
+        emit(f"cluster {name}: never started ({facts['start']})")
         return
     emit(
         f"cluster {name}: {state}, {facts['reason']}"
@@ -153,7 +170,12 @@ def print_status(facts: dict[str, Any]) -> None:
         else f"cluster {name}: {state}"
     )
     emit(f"  since        {facts['since']} (started {facts['started']})")
-    emit(f"  node         {facts['node']}, supervisor pid {facts['supervisor']['pid']}")
+    if state in _ALIVE:
+        emit(f"  node         {_place(facts)}, supervisor pid {facts['supervisor']['pid']}")
+    if state == WAITING:
+        emit(f"  next         on the head at {facts['head']}: secure-ray status")
+    if state in _ENDED:
+        emit(f"  next         {command(_place(facts).start, name)}")
     versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
     emit(f"  versions     {versions}")
     emit(f"  certificate  {_days(facts)}")
@@ -161,10 +183,14 @@ def print_status(facts: dict[str, Any]) -> None:
     note = facts["limits"]["isolation_note"]
     emit(f"  isolation    {'on' if facts['limits']['isolation'] else f'off: {note}'}")
     _print_overrides(facts)
+    wide = max((len(_at(entry, facts)) for entry in facts.get("ports", ())), default=0)
+    wide = max(wide, 12)
     for entry in facts.get("ports", ()):
-        emit(f"  {entry['port']:<12} {entry['title']:<24} {entry['protocol']:<9} {entry['holder']}")
+        emit(
+            f"  {_at(entry, facts):<{wide}} {entry['title']:<24} {entry['protocol']:<9} {entry['holder']}"
+        )
     for entry in facts.get("workers", ()):
-        emit(f"  {entry['port']:<12} {'worker or driver':<24} {'grpc':<9} {entry['holder']}")
+        emit(f"  {entry['port']:<{wide}} {'worker or driver':<24} {'grpc':<9} {entry['holder']}")
     emit(f"  logs         {facts['logs']}")
     emit(f"  supervisor   {facts['supervisor']['log']}")
 
@@ -182,9 +208,32 @@ def print_plan(plan: LaunchPlan) -> None:
     emit(f"  {shlex.quote(program)} -u -c '(import ray.scripts.scripts)' \\")
     emit("  " + " \\\n    ".join(shlex.quote(option) for option in options))
     emit("# ports")
-    for planned in plan.ports.ports:
-        emit(f"#   127.0.0.1:{planned.port:<6} {planned.component.title}")
-    emit(f"#   127.0.0.1:{plan.ports.first_worker}-{plan.ports.last_worker} workers and drivers")
+    for expected in plan.ports.expected(plan.place.address):
+        where = host_port(expected.addresses[0], expected.port)
+        emit(f"#   {where:<16} {expected.planned.component.title}")
+    workers = f"{plan.ports.first_worker}-{plan.ports.last_worker}"
+    emit(f"#   {plan.place.address}:{workers} workers and drivers")
+
+
+def _place(facts: dict[str, Any]) -> Place:
+    return Place(facts["name"], facts["node"], facts["head"])
+
+
+def _at(entry: dict[str, Any], facts: dict[str, Any]) -> str:
+    """Where a service listens; in local mode all are at one address, which goes without saying."""
+    port: int = entry["port"]
+    return host_port(entry["address"], port) if _place(facts).is_private else str(port)
+
+
+def _print_doors(facts: dict[str, Any]) -> None:
+    ours = {"nodes": "door", "relay": "relay"}
+    told = [
+        f"{ours[entry['component']]} at {_at(entry, facts)}"
+        for entry in facts.get("ports", ())
+        if entry["component"] in ours
+    ]
+    if told:
+        emit(f"  for nodes    {', '.join(told)}; mutual TLS")
 
 
 def _print_overrides(facts: dict[str, Any]) -> None:
@@ -196,18 +245,29 @@ def _days(facts: dict[str, Any]) -> str:
     certificate = facts["certificate"]
     day, left = certificate["expires"][:10], certificate["days_left"]
     if left < 0:
-        return f"EXPIRED on {day}: secure-ray down, then up --head, renews it"
+        return f"EXPIRED on {day}: {_renewal(facts)}"
     return f"expires {day} ({left} days)"
+
+
+def _renewal(facts: dict[str, Any]) -> str:
+    name, place = facts["cluster"], _place(facts)
+    if not place.is_head:
+        return "join again, with a string from secure-ray join-token create on the head"
+    return f"{command('down', name)}, then {command(place.start, name)}, renews it"
 
 
 def _limits(limits: dict[str, Any]) -> str:
     from secure_ray.settings.sizes import format_size
 
     parts = [
-        f"{limits['num_cpus']} CPUs",
-        f"{limits['num_gpus']} GPUs",
+        _count(limits["num_cpus"], "CPU"),
+        _count(limits["num_gpus"], "GPU"),
         f"{format_size(limits['memory'])} for tasks",
         f"{format_size(limits['object_store_memory'])} for objects",
         f"{format_size(limits['reserve'])} kept free",
     ]
     return ", ".join(parts + [f"{name} {amount:g}" for name, amount in limits["resources"].items()])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

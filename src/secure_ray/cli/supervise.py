@@ -18,12 +18,14 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, Any
 
 from secure_ray.base.clock import utc_now
+from secure_ray.base.descriptors import raise_descriptor_limit
 from secure_ray.base.errors import SecureRayError
-from secure_ray.base.files import read_private
+from secure_ray.base.file_errors import os_failure
 from secure_ray.base.secrets import Secret, redact
 from secure_ray.node.instance import Instance
 from secure_ray.node.plan import LaunchPlan
-from secure_ray.node.supervisor import Proven, Supervisor
+from secure_ray.node.supervisor import Given, Proven, Supervisor
+from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
     from secure_ray.node.supervisor import Emit
@@ -34,29 +36,34 @@ _LOG_COUNT = 3
 
 def main() -> int:
     """Read the order, run the supervisor, return its exit code."""
+    options = _read_options()
+    os.umask(0o077)
+    raise_descriptor_limit()
+    emit = _let_go(options.cluster_lock) if options.foreground else _emit_line
+    log, redacts = _begin_log(foreground=options.foreground), False
+    try:
+        # Held, not used: the kernel keeps the block of ports for us while this socket is open.
+        with contextlib.closing(socket.socket(fileno=options.reservation)):
+            order = json.loads(sys.stdin.readline())
+            plan = LaunchPlan.from_json(order["plan"])
+            _open_log(log, plan)
+            redacts = True
+            asyncio.run(_supervise(plan, order, emit, log))
+    except SecureRayError as error:
+        return _report(error, emit, log)
+    except Exception as error:
+        if redacts:  # the text may hold what was worked on
+            log.exception("a bug of secure-ray")
+        return _report(_bug(error), emit, log)
+    return 0
+
+
+def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="secure-ray supervise")
     parser.add_argument("--reservation", type=int, required=True)
     parser.add_argument("--foreground", action="store_true")
     parser.add_argument("--cluster-lock", type=int)
-    options = parser.parse_args()
-    os.umask(0o077)
-    order = json.loads(sys.stdin.readline())
-    plan = LaunchPlan.from_json(order["plan"])
-    log = _open_log(plan, foreground=options.foreground)
-    emit = _let_go(options.cluster_lock) if options.foreground else _emit_line
-    # Held, not used: the kernel keeps the block of ports for us while this socket is open.
-    with contextlib.closing(socket.socket(fileno=options.reservation)):
-        try:
-            asyncio.run(_supervise(plan, order, emit, log))
-        except SecureRayError as error:
-            log.error("%s: %s; fix: %s", error.code, error.cause, error.fix)  # noqa: TRY400  # for people
-            emit({"event": "error", **_describe(error)})
-            return error.exit_code
-        except Exception as error:
-            log.exception("a bug of secure-ray")
-            emit({"event": "error", **_describe(_bug(plan, error))})
-            return SecureRayError.exit_code
-    return 0
+    return parser.parse_args()
 
 
 async def _supervise(
@@ -64,7 +71,7 @@ async def _supervise(
 ) -> None:
     supervisor = Supervisor(
         plan,
-        prove=_prove,
+        given=Given(prove=_prove, find_strays=_find_strays, open_door=_open_door, members=_members),
         emit=emit,
         log=log,
         clock=utc_now,
@@ -78,7 +85,7 @@ def _prove(instance: Instance) -> Proven:
     from secure_ray.audit.findings import Status
     from secure_ray.audit.live import prove_instance
 
-    report = prove_instance(instance, clock=utc_now)
+    report = prove_instance(instance, clock=utc_now, starts=True)
     if report.proven:
         return Proven(ok=True, reason=f"{len(report.findings)} checks passed")
     off = [
@@ -89,20 +96,38 @@ def _prove(instance: Instance) -> Proven:
     return Proven(ok=False, reason="; ".join(off) or "nothing was checked")
 
 
-def _describe(error: SecureRayError) -> dict[str, Any]:
-    return {
-        "code": error.code,
-        "cause": error.cause,
-        "fix": error.fix,
-        "exit_code": error.exit_code,
-    }
+def _find_strays(instance: Instance) -> tuple[str, ...]:
+    from secure_ray.audit.live import find_strays
+
+    return find_strays(instance)
 
 
-def _bug(plan: LaunchPlan, error: Exception) -> SecureRayError:
+def _members(plan: LaunchPlan) -> tuple[str, ...]:
+    from secure_ray.gateway.nodes.open_door import members
+
+    return members(plan)
+
+
+def _open_door(
+    plan: LaunchPlan, log: logging.Logger
+) -> contextlib.AbstractAsyncContextManager[None]:
+    from secure_ray.gateway.nodes.open_door import open_door
+
+    return open_door(plan, log=log, clock=utc_now)
+
+
+def _report(error: SecureRayError, emit: Emit, log: logging.Logger) -> int:
+    log.error("%s: %s; fix: %s", error.code, error.cause, error.fix)
+    words = {"code": error.code, "cause": error.cause, "fix": error.fix}
+    emit({"event": "error", **words, "exit_code": error.exit_code})
+    return error.exit_code
+
+
+def _bug(error: Exception) -> SecureRayError:
     return SecureRayError(
         "SR-STATE-008",
         f"the supervisor met a bug of secure-ray ({type(error).__name__})",
-        fix=f"please report it with {plan.paths.log}",
+        fix="please report it with supervisor.log from the cluster's directory",
     )
 
 
@@ -145,21 +170,25 @@ class _Redacting(logging.Formatter):
         return redact(text, (self._token,))
 
 
-def _open_log(plan: LaunchPlan, *, foreground: bool) -> logging.Logger:
-    token = Secret(read_private(plan.paths.token).decode().strip())
+def _begin_log(*, foreground: bool) -> logging.Logger:
     log = logging.getLogger("secure_ray.supervisor")
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    handlers: list[logging.Handler] = [
-        RotatingFileHandler(plan.paths.log, maxBytes=_LOG_BYTES, backupCount=_LOG_COUNT)
-    ]
-    if foreground:
-        handlers.append(logging.StreamHandler(sys.stderr))
-        handlers[-1].setLevel(logging.INFO)
-    for handler in handlers:
-        handler.setFormatter(_Redacting(token, as_json=plan.logging_json))
-        log.addHandler(handler)
+    handler = logging.StreamHandler(sys.stderr) if foreground else logging.NullHandler()
+    handler.setLevel(logging.INFO)
+    log.addHandler(handler)
     return log
+
+
+def _open_log(log: logging.Logger, plan: LaunchPlan) -> None:
+    token = read_token(plan.paths.token)
+    try:
+        file = RotatingFileHandler(plan.paths.log, maxBytes=_LOG_BYTES, backupCount=_LOG_COUNT)
+    except OSError as error:
+        raise os_failure("write", plan.paths.log, error) from None
+    log.addHandler(file)
+    for handler in log.handlers:
+        handler.setFormatter(_Redacting(token, as_json=plan.logging_json))
 
 
 if __name__ == "__main__":

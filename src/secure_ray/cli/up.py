@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from secure_ray.node.decide import Decision
+    from secure_ray.base.errors import SecureRayError
+    from secure_ray.cli.joining import Join
+    from secure_ray.node.decide import Decision, Wish
     from secure_ray.node.paths import ClusterPaths
+    from secure_ray.node.prepare import Prepared
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,21 @@ def up(  # noqa: PLR0913  # the options of the command line
     *,
     head: Annotated[bool, typer.Option("--head", help="Start the head node.")] = False,
     bind: Annotated[
-        str | None, typer.Option(help="Where to listen. This version: local.", metavar="local")
+        str | None,
+        typer.Option(
+            help="Where to listen: local, private (the one private address), or an address.",
+            metavar="local|private|ADDR",
+        ),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            help="Join as a worker; the join string comes from standard input (-) or a file.",
+            metavar="-|FILE",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call this node [its host name]", metavar="NAME")
     ] = None,
     num_cpus: Annotated[int | None, typer.Option(help="CPUs for tasks [what is usable]")] = None,
     num_gpus: Annotated[int | None, typer.Option(help="GPUs for tasks [what is found]")] = None,
@@ -51,16 +68,16 @@ def up(  # noqa: PLR0913  # the options of the command line
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Start a hardened Ray on this machine.
+    """Start a hardened Ray on this machine: a head, or a worker of one.
 
-    Every socket is on loopback, token authentication and mutual TLS are on, and that is proven on
+    Every socket is on loopback, or on the one private address that you choose; token authentication and mutual TLS are on, and that is proven on
     the live cluster before the command ends. Options of `ray start` go after `--`; policy decides which are allowed. Run again, it says that
     the cluster is up.
     """
     from secure_ray.node.decide import Wish
     from secure_ray.node.paths import cluster_paths
 
-    _require_head(head=head)
+    paths = cluster_paths(os.environ, cluster)
     limits = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
@@ -73,22 +90,53 @@ def up(  # noqa: PLR0913  # the options of the command line
         config=config,
         ray_options=tuple(context.args),
     )
-    paths = cluster_paths(os.environ, cluster)
+    if join is not None and dry_run:
+        raise _no_plan_before_joining(paths)
+    wish, joining = _role(wish, paths, head=head, join=join, name=name)
     if dry_run:
         _print_plan(wish, paths, as_json=as_json)
     else:
-        _start(wish, paths, block=block, as_json=as_json)
+        _start(wish, paths, joining, block=block, as_json=as_json)
 
 
-def _require_head(*, head: bool) -> None:
-    if not head:
-        from secure_ray.base.errors import UsageError
+def _role(
+    wish: Wish, paths: ClusterPaths, *, head: bool, join: str | None, name: str | None
+) -> tuple[Wish, Join | None]:
+    """Head, new worker, or the worker that this host is already."""
+    from secure_ray.base.commands import command
+    from secure_ray.base.errors import UsageError
+    from secure_ray.cli.joining import joined_before, read_join, towards
+    from secure_ray.node.membership import require_head_here
 
-        raise UsageError(
-            "SR-CFG-012",
-            "this version starts head nodes only",
-            fix="secure-ray up --head",
-        )
+    if head and join is None:
+        require_head_here(paths)
+        return wish, None
+    known = joined_before(paths)
+    if not head and join is not None:
+        joining = read_join(join, name, known)
+        # Not the head that is known: it may have moved, which a new string tells.
+        return towards(wish, joining.string.heads[0].address), joining
+    if not head and known:
+        return towards(wish, known.head), None
+    raise UsageError(
+        "SR-CFG-012",
+        "--head and --join do not go together" if head else "head or worker?",
+        fix=f"{command('up --head', paths.name)} starts a head; {command('up --join -', paths.name)} joins one, with "
+        "the string that secure-ray join-token create prints there",
+    )
+
+
+def _no_plan_before_joining(paths: ClusterPaths) -> SecureRayError:
+    from secure_ray.base.commands import command
+    from secure_ray.base.errors import UsageError
+
+    return UsageError(
+        "SR-CFG-019",
+        "--join and --dry-run do not go together: the node's name and ports are the head's to "
+        "give, and known once it has joined",
+        fix=f"{command('up --join -', paths.name)}; later, {command('up --dry-run', paths.name)} "
+        "shows the plan of what has joined",
+    )
 
 
 def _parse_resources(text: str | None) -> dict[str, Any] | None:
@@ -109,14 +157,14 @@ def _parse_resources(text: str | None) -> dict[str, Any] | None:
     return parsed
 
 
-def _decide(wish: Any) -> Decision:
+def _decide(wish: Wish) -> Decision:
     from secure_ray.base.clock import utc_now
     from secure_ray.node.decide import decide
 
     return decide(wish, environ=os.environ, cwd=Path.cwd(), now=utc_now())
 
 
-def _print_plan(wish: Any, paths: ClusterPaths, *, as_json: bool) -> None:
+def _print_plan(wish: Wish, paths: ClusterPaths, *, as_json: bool) -> None:
     from secure_ray.cli.output import emit_json
     from secure_ray.cli.summary import print_plan
     from secure_ray.node.prepare import preview
@@ -128,16 +176,15 @@ def _print_plan(wish: Any, paths: ClusterPaths, *, as_json: bool) -> None:
         print_plan(plan)
 
 
-def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> None:
-    from secure_ray.base.clock import utc_now
-    from secure_ray.cli.output import emit_json, say, warn
+def _start(
+    wish: Wish, paths: ClusterPaths, joining: Join | None, *, block: bool, as_json: bool
+) -> None:
+    from secure_ray.cli.output import emit_json
     from secure_ray.cli.progress import progress
-    from secure_ray.cli.summary import print_summary, summary
-    from secure_ray.node.bring_down import clean_up
+    from secure_ray.cli.summary import UP, print_summary, summary
     from secure_ray.node.bring_up import become_supervisor, bring_up
     from secure_ray.node.cluster import changing, ensure_directories
     from secure_ray.node.instance import supervisor_lives
-    from secure_ray.node.prepare import prepare
 
     decision = _decide(wish)  # first, so that what is unsafe is refused whatever runs
     if supervisor_lives(paths):
@@ -148,32 +195,67 @@ def _start(wish: Any, paths: ClusterPaths, *, block: bool, as_json: bool) -> Non
         if supervisor_lives(paths):  # started by somebody else while we waited
             _report_running(paths, as_json=as_json)
             return
-        for line in clean_up(paths):
-            warn(f"left behind by a supervisor that was killed, now stopped: {line}")
-        prepared = prepare(decision, paths, caller=os.environ, now=utc_now())
-        for change in prepared.changes:
-            say(change)
-        for notice in decision.notices:
-            say(notice)
-        for warning in prepared.warnings:
-            warn(warning)
+        prepared = _make_ready(decision, paths, joining)
         if block:
             become_supervisor(prepared, cluster_lock)
         with progress() as show:
             bring_up(prepared, show)
     facts = summary(paths)
+    if facts["state"] not in UP:
+        raise _gone_again(paths, facts.get("reason", "its record is gone"))
     if as_json:
         emit_json("secure-ray/up/1", facts)
     else:
         print_summary(facts)
 
 
+def _make_ready(decision: Decision, paths: ClusterPaths, joining: Join | None) -> Prepared:
+    """All that comes before the start, and what a person should know of it."""
+    from secure_ray.base.clock import utc_now
+    from secure_ray.cli.output import say, warn
+    from secure_ray.node.bring_down import clean_up
+    from secure_ray.node.prepare import prepare
+
+    for line in clean_up(paths):
+        warn(f"left behind by a supervisor that was killed, now stopped: {line}")
+    for step in joining.fulfil(paths, decision) if joining else ():
+        say(step)
+    prepared = prepare(decision, paths, caller=os.environ, now=utc_now())
+    for line in (*prepared.changes, *decision.notices):
+        say(line)
+    for warning in prepared.warnings:
+        warn(warning)
+    return prepared
+
+
+def _gone_again(paths: ClusterPaths, reason: str) -> SecureRayError:
+    from secure_ray.base.errors import FailedError
+    from secure_ray.node.start_again import start_again
+
+    return FailedError(
+        "SR-STATE-004",
+        f"cluster {paths.name} was up, and is not running any more: {reason}",
+        fix=f"{start_again(paths)}; {paths.log} says what happened",
+    )
+
+
 def _report_running(paths: ClusterPaths, *, as_json: bool) -> None:
+    from secure_ray.base.commands import command
     from secure_ray.base.errors import IncompleteError
     from secure_ray.cli.output import emit_json, say
-    from secure_ray.cli.summary import UP, summary
+    from secure_ray.cli.summary import UNREADABLE, UP, WAITING, summary
+    from secure_ray.node.instance import require_running
 
     facts = summary(paths)
+    if facts["state"] == UNREADABLE:
+        require_running(paths)  # says why, and what to do
+    if facts["state"] == WAITING:
+        raise IncompleteError(
+            "SR-STATE-003",
+            f"node {facts['name']} is up already and waits: {facts['reason']}",
+            fix=f"see on the head at {facts['head']}: secure-ray status; here "
+            f"{command('down', paths.name)} ends the wait",
+        )
     if facts["state"] not in UP:
         raise IncompleteError(
             "SR-STATE-003",
@@ -183,4 +265,4 @@ def _report_running(paths: ClusterPaths, *, as_json: bool) -> None:
     if as_json:
         emit_json("secure-ray/up/1", facts)
     else:
-        say(f"cluster {paths.name} is already up; secure-ray status shows it")
+        say(f"cluster {paths.name} is already up; {command('status', paths.name)} shows it")

@@ -1,4 +1,4 @@
-"""A systemd unit that runs `secure-ray up --head --block`.
+"""A systemd unit that runs `secure-ray up --block`: of a head, or of a worker that has joined.
 
 Every value is checked before it goes into the unit: a line break in one would be a directive.
 """
@@ -15,6 +15,8 @@ TEMPLATE = "systemd/secure-ray.service.j2"
 # systemd.io/USER_NAMES, strict mode.
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+# An address, with the interface of a link-local one, or a name; policy decides what it may be.
+_BIND = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:._-]{0,252}(?:%[A-Za-z0-9._-]{1,15})?")
 # systemd.unit(5): "@" would make it a template unit.
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.-]{0,200}")
 # Quotes, backslash and dollar have a meaning of their own in ExecStart (systemd.service(5)).
@@ -32,6 +34,8 @@ class UnitRequest:
         cluster: The cluster, "" for the default one.
         config: Absolute path of the settings file, "" to search for it.
         home: SECURE_RAY_HOME for the unit, "" for the user's own.
+        bind: Where a head listens, "" for what the settings say.
+        worker: Whether it is a worker, which knows its head and address since it joined.
     """
 
     user: str
@@ -40,6 +44,8 @@ class UnitRequest:
     cluster: str = ""
     config: str = ""
     home: str = ""
+    bind: str = ""
+    worker: bool = False
 
     @property
     def file_name(self) -> str:
@@ -52,7 +58,8 @@ def render_unit(request: UnitRequest) -> str:
     """The unit's text.
 
     Raises:
-        UsageError: a value cannot stand in a unit, or the user is root.
+        UsageError: a value cannot stand in a unit, a worker is told where to listen, or the user
+            is root.
     """
     _require(_USER, request.user, "--user", "the name of an account, for example ray")
     if request.user == "root":
@@ -61,22 +68,39 @@ def render_unit(request: UnitRequest) -> str:
             "Ray would run as root, and with it whatever its jobs contain",
             fix="make an account for it (useradd --create-home ray) and give --user ray",
         )
-    if request.cluster:
-        _require(_CLUSTER, request.cluster, "--cluster", "a cluster name, for example team-a")
-    if request.name:
-        _require(_UNIT, request.name, "--name", "the name of a unit, for example secure-ray")
-    _require_path(request.executable, "--executable")
-    for path, option in ((request.config, "--config"), (request.home, "--home")):
-        if path:
-            _require_path(path, option)
+    if request.worker and request.bind:
+        raise UsageError(
+            "SR-DEPLOY-001",
+            "--bind does not go with --worker: a worker listens where it reaches its head from",
+            fix="leave one of them out",
+        )
+    _require_sound(request)
     values = {
         "user": request.user,
         "executable": request.executable,
         "cluster": request.cluster,
         "config": request.config,
         "home": request.home,
+        "bind": request.bind.replace("%", "%%"),
+        "worker": request.worker,
+        "needs_network": request.worker or request.bind not in {"", "local"},
     }
     return render(TEMPLATE, values, {"quoted": _quoted})
+
+
+def _require_sound(request: UnitRequest) -> None:
+    wanted = (
+        (_CLUSTER, request.cluster, "--cluster", "a cluster name, for example team-a"),
+        (_BIND, request.bind, "--bind", "local, private or an address of this host"),
+        (_UNIT, request.name, "--name", "the name of a unit, for example secure-ray"),
+    )
+    for pattern, value, option, example in wanted:
+        if value:
+            _require(pattern, value, option, example)
+    _require_path(request.executable, "--executable")
+    for path, option in ((request.config, "--config"), (request.home, "--home")):
+        if path:
+            _require_path(path, option)
 
 
 def _quoted(text: str) -> str:

@@ -6,7 +6,9 @@ the unsafe answer.
 
 from __future__ import annotations
 
-import ipaddress
+from secure_ray.policy.addresses import AddressKind, kind_of, parse_address, same_address
+
+__all__ = ["is_loopback", "is_wildcard", "plain_address", "same_address"]
 
 
 def is_loopback(address: str) -> bool:
@@ -14,29 +16,19 @@ def is_loopback(address: str) -> bool:
 
     RFC 1122 section 3.2.1.3, RFC 4291 sections 2.5.3 and 2.5.5.2.
     """
-    parsed = _parse(address)
-    return parsed is not None and parsed.is_loopback
+    return kind_of(_without_scope(address)) is AddressKind.LOOPBACK
 
 
 def is_wildcard(address: str) -> bool:
     """Whether `address` stands for every interface: 0.0.0.0, ::, or 0.0.0.0 mapped into v6."""
-    parsed = _parse(address)
-    return parsed is not None and parsed.is_unspecified
+    return kind_of(_without_scope(address)) is AddressKind.WILDCARD
 
 
-def same_address(one: str, other: str) -> bool:
-    """Whether two texts name the same address, however it is written. False for what is no address."""
-    parsed = _parse(one)
-    return parsed is not None and parsed == _parse(other)
+def plain_address(address: str) -> str:
+    """`address` in the one spelling that `ipaddress` gives it, without a scope."""
+    without = _without_scope(address)
+    return str(parse_address(without) or without)
 
 
-def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    without_scope = address.partition("%")[0]
-    try:
-        parsed = ipaddress.ip_address(without_scope)
-    except ValueError:
-        return None
-    # A dual-stack socket shows a v4 address in this form; Pythons differ on what it then is.
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        return parsed.ipv4_mapped
-    return parsed
+def _without_scope(address: str) -> str:
+    return address.partition("%")[0]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from secure_ray.network import http2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from secure_ray.base.secrets import Secret
@@ -109,9 +110,42 @@ def probe_grpc(
         timeout: Seconds for each step: connecting, the handshake, each read.
         call: A call to make once accepted; its status is in the result.
     """
+    greeting = http2.GREETING
+    if call is not None:
+        greeting += http2.request(call.method, host=host, token=call.token)
+
+    def read(connection: socket.socket, answer: bytes) -> ProbeResult:
+        status = None if call is None else http2.read_status(connection, answer)
+        return ProbeResult(Outcome.ACCEPTED, status=status)
+
+    return knock(host, port, greeting, read, client=client, timeout=timeout)
+
+
+def knock(
+    host: str,
+    port: int,
+    greeting: bytes,
+    read: Callable[[socket.socket, bytes], ProbeResult],
+    *,
+    client: ssl.SSLContext | None,
+    timeout: float,
+) -> ProbeResult:
+    """Connect as `client`, or in clear when it is None, greet, and see whether the server answers.
+
+    Args:
+        host: The server's address.
+        port: The server's port.
+        greeting: What is sent first.
+        read: Given the connection and the first bytes of an answer, tells what they mean.
+        client: From `tls_client`; it can serve many probes at once.
+        timeout: Seconds for each step: connecting, the handshake, each read.
+    """
     try:
         with socket.create_connection((host, port), timeout) as connection:
-            return _talk(connection, host, client, call)
+            if client is None:
+                return _greet(connection, greeting, read)
+            with client.wrap_socket(connection, server_hostname=host) as wrapped:
+                return _greet(wrapped, greeting, read)
     except ConnectionRefusedError as error:
         return ProbeResult(Outcome.DEAD, _words(error))
     except ssl.SSLCertVerificationError as error:
@@ -122,19 +156,11 @@ def probe_grpc(
         return ProbeResult(Outcome.NO_ANSWER, _words(error))
 
 
-def _talk(
-    connection: socket.socket, host: str, client: ssl.SSLContext | None, call: Call | None
+def _greet(
+    connection: socket.socket,
+    greeting: bytes,
+    read: Callable[[socket.socket, bytes], ProbeResult],
 ) -> ProbeResult:
-    if client is not None:
-        with client.wrap_socket(connection, server_hostname=host) as wrapped:
-            return _greet(wrapped, host, call)
-    return _greet(connection, host, call)
-
-
-def _greet(connection: socket.socket, host: str, call: Call | None) -> ProbeResult:
-    greeting = http2.GREETING
-    if call is not None:
-        greeting += http2.request(call.method, host=host, token=call.token)
     connection.sendall(greeting)
     answer = connection.recv(65536)
     if not answer:
@@ -142,8 +168,7 @@ def _greet(connection: socket.socket, host: str, call: Call | None) -> ProbeResu
     # A server that wants TLS may say so in a record of its own, in clear.
     if not isinstance(connection, ssl.SSLSocket) and answer.startswith(_TLS_ALERT):
         return ProbeResult(Outcome.REFUSED, "TLS alert")
-    status = None if call is None else http2.read_status(connection, answer)
-    return ProbeResult(Outcome.ACCEPTED, status=status)
+    return read(connection, answer)
 
 
 def _words(error: OSError) -> str:

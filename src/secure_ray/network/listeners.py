@@ -17,6 +17,7 @@ import psutil
 from secure_ray.base.errors import InconclusiveError
 from secure_ray.base.processes import describe
 from secure_ray.network import linux_sockets
+from secure_ray.policy.addresses import LOOPBACK, host_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -50,8 +51,8 @@ class Listener:
     process: str
 
     def __str__(self) -> str:
-        address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.kind.value} {address}:{self.port} {self.process} (pid {self.pid})"
+        where = host_port(self.address, self.port)
+        return f"{self.kind.value} {where} {self.process} (pid {self.pid})"
 
 
 def listeners_of(pids: Collection[int]) -> tuple[Listener, ...]:
@@ -92,7 +93,7 @@ def holder(port: int) -> str | None:
     if users:
         return "a process of another user"
     # Linux lists no socket that is bound without listening; only an attempt tells.
-    return None if can_bind("127.0.0.1", port) else "a process that does not show itself"
+    return None if can_bind(LOOPBACK, port) else "a process that does not show itself"
 
 
 def can_bind(address: str, port: int) -> bool:

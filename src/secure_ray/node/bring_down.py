@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from secure_ray.base.clock import utc_now
+from secure_ray.base.commands import command
 from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.base.files import remove_tree
+from secure_ray.base.locks import lock
 from secure_ray.base.processes import stop_all
-from secure_ray.node.cluster import DAMAGED_RECORD, Cluster, read_cluster
+from secure_ray.node.cluster import DAMAGED_RECORD, Cluster, is_ours, read_cluster
 from secure_ray.node.control import request
-from secure_ray.node.instance import read_instance, supervisor_lives
-from secure_ray.node.start_ray import stop_leftovers
+from secure_ray.node.instance import (
+    ENDED,
+    Phase,
+    read_instance,
+    supervisor_lives,
+    write_instance,
+)
+from secure_ray.node.neighbours import remove_firewall
+from secure_ray.node.start_ray import cluster_processes, stop_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from secure_ray.base.clock import Clock
     from secure_ray.node.paths import ClusterPaths
 
 _STEP_TIMEOUT = 60.0
@@ -46,14 +59,36 @@ def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[boo
     return was_running, clean_up(paths)
 
 
-def clean_up(paths: ClusterPaths) -> list[str]:
-    """Stop what a killed supervisor left behind. Call it only when none lives.
+def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
+    """Stop what a killed supervisor left behind, and record the end that it could not record.
+
+    Call it only when none lives.
 
     Returns:
         A line for each process that was found.
     """
     cluster = _known(paths)
-    return stop_leftovers(cluster.id, None) if cluster else []
+    if cluster is None:
+        return []
+    found = stop_leftovers(cluster.mark, None)
+    _record_end(paths, cluster, clock)
+    return found
+
+
+def _record_end(paths: ClusterPaths, cluster: Cluster, clock: Clock) -> None:
+    instance = read_instance(paths)
+    if instance is None or instance.phase in ENDED:
+        return
+    # A copied record is the original's affair, and what could not be killed has not ended.
+    if instance.plan.paths != paths or cluster_processes(cluster.mark, None):
+        return
+    now = clock().isoformat(timespec="seconds")
+    reason = "its supervisor was killed, and what that left is stopped"
+    with suppress(FailedError):
+        remove_firewall(instance.plan)
+    # A disk that is full changes nothing about what was stopped.
+    with suppress(FailedError):
+        write_instance(replace(instance, phase=Phase.STOPPED, reason=reason, since=now))
 
 
 def reset(paths: ClusterPaths) -> list[Path]:
@@ -64,9 +99,11 @@ def reset(paths: ClusterPaths) -> list[Path]:
     """
     cluster = _known(paths)
     removed = []
-    if cluster is not None and cluster.run_paths.directory.is_dir():
-        remove_tree(cluster.run_paths.directory)
-        removed.append(cluster.run_paths.directory)
+    # After a restart of the host its name in /tmp may be somebody else's.
+    run = cluster.run_paths.directory if cluster is not None else None
+    if run is not None and is_ours(run) and run.is_dir():
+        remove_tree(run)
+        removed.append(run)
     if paths.directory.is_dir():
         remove_tree(paths.directory)
         removed.append(paths.directory)
@@ -108,9 +145,21 @@ def _wait_for_end(paths: ClusterPaths) -> None:
         IncompleteError: it stays.
     """
     instance = read_instance(paths)
-    if instance is not None and not instance.supervisor.wait(_STEP_TIMEOUT):
+    if instance is not None:
+        who, ended = f" (pid {instance.supervisor.pid})", instance.supervisor.wait(_STEP_TIMEOUT)
+    else:  # another version's: its lock is all that can be asked
+        who, ended = "", _is_let_go(paths.supervisor_lock)
+    if not ended:
         raise IncompleteError(
             "SR-STATE-005",
-            f"the supervisor (pid {instance.supervisor.pid}) does not end",
-            fix="run the command again; secure-ray down stops what is left",
+            f"the supervisor{who} does not end",
+            fix=f"{command('down', paths.name)} tries once more to stop what is left",
         )
+
+
+def _is_let_go(path: Path) -> bool:
+    try:
+        with lock(path, wait=_STEP_TIMEOUT):
+            return True
+    except BlockingIOError:
+        return False

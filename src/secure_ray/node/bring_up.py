@@ -10,11 +10,12 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from secure_ray.base.errors import FailedError, IncompleteError, SecureRayError
+from secure_ray.base.errors import FailedError, IncompleteError, RejectedError, SecureRayError
 from secure_ray.node.environment import INSTANCE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from secure_ray.node.prepare import Prepared
 
@@ -48,7 +49,7 @@ def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> 
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(_order(prepared))
             process.stdin.close()
-        _follow(process, on_event)
+        _follow(process, on_event, prepared.plan.paths.log)
     except BaseException:
         process.terminate()
         process.wait()
@@ -104,7 +105,9 @@ def _environment(prepared: Prepared) -> dict[str, str]:
     return environment | {INSTANCE_VARIABLE: prepared.plan.cluster_id}
 
 
-def _follow(process: subprocess.Popen[bytes], on_event: Callable[[dict[str, Any]], None]) -> None:
+def _follow(
+    process: subprocess.Popen[bytes], on_event: Callable[[dict[str, Any]], None], log: Path
+) -> None:
     assert process.stdout is not None  # noqa: S101  # it was asked for
     for line in process.stdout:
         event = json.loads(line)
@@ -119,11 +122,11 @@ def _follow(process: subprocess.Popen[bytes], on_event: Callable[[dict[str, Any]
     raise FailedError(
         "SR-STATE-007",
         f"the supervisor ended without a word (exit code {process.returncode})",
-        fix="look into supervisor.log in the cluster's directory; secure-ray status shows where",
+        fix=f"look into {log}",
     )
 
 
 def _error(event: dict[str, Any]) -> SecureRayError:
-    kinds = {kind.exit_code: kind for kind in (FailedError, IncompleteError)}
+    kinds = {kind.exit_code: kind for kind in (FailedError, IncompleteError, RejectedError)}
     kind = kinds.get(event["exit_code"], SecureRayError)
     return kind(event["code"], event["cause"], fix=event["fix"])

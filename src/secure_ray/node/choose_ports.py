@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
 from secure_ray.network.listeners import can_bind, holder
+from secure_ray.policy.addresses import LOOPBACK
 from secure_ray.policy.ports import (
     BLOCK_SIZE,
     PortPlan,
@@ -21,13 +22,12 @@ from secure_ray.policy.ports import (
 )
 
 if TYPE_CHECKING:
+    from secure_ray.policy.ports import ExpectedSocket
     from secure_ray.settings.model import Settings
-
-LOOPBACK = "127.0.0.1"
 
 
 def choose_ports(
-    settings: Settings, preferred: int, ray_version: str
+    settings: Settings, preferred: int, ray_version: str, *, address: str = LOOPBACK
 ) -> tuple[PortPlan, socket.socket]:
     """A plan whose ports are all free, and the socket that reserves its block.
 
@@ -35,6 +35,7 @@ def choose_ports(
         settings: `ports.base` and fixed ports, metrics and dashboard switches.
         preferred: The base of the last start, tried first; 0 when there is none.
         ray_version: The installed Ray; decides what must be kept closed.
+        address: What the head listens on.
 
     Raises:
         FailedError: a port that the user fixed is taken, or no block is free.
@@ -52,28 +53,52 @@ def choose_ports(
             metrics=settings.metrics.enabled,
             dashboard=settings.dashboard.enabled,
             closed=open_to_anybody(ray_version),
+            private=address != LOOPBACK,
         )
-        reservation = _reserve(plan) if plan.is_sound else None
+        reservation = _reserve(plan, address) if plan.is_sound else None
         if reservation is not None:
             return plan, reservation
     raise FailedError(
         *_nothing_free(bases),
-        fix="secure-ray down frees a cluster's ports; or set "
+        fix="stop a cluster that is not needed (secure-ray down --cluster NAME), or set "
         "ports.base to the start of a free range of 1024 ports",
     )
 
 
-def _reserve(plan: PortPlan) -> socket.socket | None:
+def take_ports(plan: PortPlan, address: str) -> socket.socket:
+    """Reserve exactly the ports of `plan`: a worker has those of its head.
+
+    Raises:
+        FailedError: one of them is taken here.
+    """
+    reservation = _reserve(plan, address)
+    if reservation is not None:
+        return reservation
+    taken = next((entry for entry in plan.expected(address) if not _is_free(entry)), None)
+    port, title = (taken.port, taken.planned.component.title) if taken else (plan.reservation, "")
+    raise FailedError(
+        "SR-NET-013",
+        f"port {port} ({title or 'the reservation'}) is taken here by "
+        f"{holder(port) or 'another process'}, and all nodes of a cluster have the same ports",
+        fix="stop that process; or set ports.base on the head to a range that is free everywhere",
+    )
+
+
+def _reserve(plan: PortPlan, address: str) -> socket.socket | None:
     reservation = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         reservation.bind((LOOPBACK, plan.reservation))
     except OSError:
         reservation.close()
         return None
-    if all(can_bind(LOOPBACK, planned.port) for planned in plan.ports):
+    if all(_is_free(entry) for entry in plan.expected(address)):
         return reservation
     reservation.close()
     return None
+
+
+def _is_free(entry: ExpectedSocket) -> bool:
+    return can_bind(entry.addresses[0], entry.port)
 
 
 def _require_free(fixed: dict[str, int]) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import os
 import secrets
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_ray.base.commands import command
 from secure_ray.base.errors import FailedError, IncompleteError
-from secure_ray.base.files import (
-    is_there,
-    lock,
-    make_private_directory,
-    read_private,
-    require_private_directory,
-    write_private,
-)
-from secure_ray.base.plain import from_plain_json
+from secure_ray.base.files import is_there, make_private_directory, read_private, write_private
+from secure_ray.base.locks import lock
+from secure_ray.base.ownership import require_private_directory
+from secure_ray.base.plain import from_plain_json, plain_json
 from secure_ray.node.paths import ClusterPaths, RunPaths, fits_sockets
+from secure_ray.node.place import Place
+from secure_ray.policy.ports import PortPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,20 +28,53 @@ DAMAGED_RECORD = "SR-STATE-001"
 
 
 @dataclass(frozen=True)
+class Membership:
+    """What the head told this node when it joined; a head has none.
+
+    Attributes:
+        node: The head's id for this node.
+        name: This node's name.
+        address: This node's address, as the head sees it; its leaf bears it.
+        head: The head's address.
+        door: The port of the head's door for nodes.
+        ports: The head's port plan; all nodes have the same numbers.
+    """
+
+    node: str
+    name: str
+    address: str
+    head: str
+    door: int
+    ports: PortPlan
+
+    @property
+    def place(self) -> Place:
+        """Where this node is in its cluster."""
+        return Place(self.name, self.address, self.head)
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What stays the same from one start to the next.
 
     Attributes:
         name: The name the user gave.
-        id: Random; marks the cluster's processes.
+        id: Random, the head's choice; stands in every certificate.
         run: The short directory.
         base: First port of the block it had last, tried first next time; 0 before the first start.
+        membership: What makes this node a worker; None on a head.
     """
 
     name: str
     id: str
     run: str
     base: int = 0
+    membership: Membership | None = None
+
+    @property
+    def mark(self) -> str:
+        """Marks the cluster's processes on this node; two nodes of it may be on one host."""
+        return self.membership.node if self.membership else self.id
 
     @property
     def run_paths(self) -> RunPaths:
@@ -66,7 +97,7 @@ def read_cluster(paths: ClusterPaths) -> Cluster | None:
         raise FailedError(
             DAMAGED_RECORD,
             f"{paths.identity} is not a cluster record",
-            fix=f"secure-ray reset --cluster {paths.name}",
+            fix=command("reset", paths.name),
         ) from None
 
 
@@ -97,6 +128,7 @@ def ensure_cluster(paths: ClusterPaths) -> Cluster:
         id=known.id if known else secrets.token_hex(8),
         run=str(run),
         base=known.base if known else 0,
+        membership=known.membership if known else None,
     )
     if cluster != known:
         write_cluster(paths, cluster)
@@ -105,20 +137,21 @@ def ensure_cluster(paths: ClusterPaths) -> Cluster:
 
 def write_cluster(paths: ClusterPaths, cluster: Cluster) -> None:
     """Record `cluster`."""
-    write_private(paths.identity, json.dumps(asdict(cluster), indent=2).encode() + b"\n")
+    write_private(paths.identity, plain_json(cluster).encode() + b"\n")
 
 
 def _ensure_run_directory(paths: ClusterPaths, known: str | None) -> Path:
     """The recorded directory while it is still ours alone, else a new one.
 
     A name in /tmp is random and made with mkdir, which fails on anything that is there already: so
-    nobody can plant it. A cleaner of /tmp may remove it; then the next start makes another.
+    nobody can plant it. A cleaner of /tmp may remove it, and then somebody else may take its name;
+    the next start makes another and leaves theirs alone.
     """
     inside = paths.directory / "run"
     if fits_sockets(inside):
         make_private_directory(inside)
         return inside
-    if known is not None and is_there(Path(known)):
+    if known is not None and is_ours(Path(known)):
         require_private_directory(Path(known))
         return Path(known)
     chosen = _SHORT_PARENT / f"sr-{secrets.token_hex(4)}"
@@ -133,6 +166,15 @@ def _ensure_run_directory(paths: ClusterPaths, known: str | None) -> Path:
         ) from None
     require_private_directory(chosen)
     return chosen
+
+
+def is_ours(path: Path) -> bool:
+    """Whether something of this user, be it a link, is at `path`.
+
+    Raises:
+        FailedError: we may not look.
+    """
+    return is_there(path) and path.lstat().st_uid == os.geteuid()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How the CLI talks to the supervisor: JSON lines over a unix socket with mode 0600.
 
-A request is one line, `{"do": "status"}` or `{"do": "stop"}`; the answer is one line or, for a
-stop, a line for each step and a last one with `"done": true`. The peer must be the same user: the
+A request is one line, `{"do": "status"}`, `{"do": "stop"}` or `{"do": "finish"}` (do not start Ray
+again once it has ended); the answer is one line or, for a stop, a line for each step and a last one with `"done": true`. The peer must be the same user: the
 socket's directory is 0700, and the kernel is asked as well (SO_PEERCRED, unix(7)).
 """
 
@@ -46,7 +46,7 @@ def request(path: Path, what: dict[str, Any], *, timeout: float) -> Iterator[dic
             raise IncompleteError(
                 "SR-STATE-005",
                 f"the supervisor does not answer at {path}: {error}",
-                fix="run the command again; secure-ray down stops what is left",
+                fix="run the command again",
             ) from None
 
 

@@ -9,17 +9,21 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from secure_ray.base.errors import FailedError, Refusal, RefusedError
+from secure_ray.base.errors import FailedError, Refusal, RefusedError, UsageError
 from secure_ray.node.advisories import read_advisories
 from secure_ray.node.host import read_host, read_versions
 from secure_ray.node.judge_driver import held_back, variable_requests
 from secure_ray.node.load import load_settings
+from secure_ray.policy.addresses import LOOPBACK, same_address
+from secure_ray.policy.bind import PRIVATE, judge_bind, stays_local
+from secure_ray.policy.firewall import private_network
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.limits import Limits, decide_limits
 from secure_ray.policy.ports import open_to_anybody
 from secure_ray.policy.ray_flags import parse_ray_flags, render_ray_flags
 from secure_ray.policy.review import Request, Verdict, review
-from secure_ray.policy.versions import judge_ray
+from secure_ray.policy.versions import judge_private, judge_ray
+from secure_ray.settings.resolve import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,12 +44,14 @@ class Wish:
         config: The settings file that was named, or None.
         ray_options: `ray start` options, as after `--`.
         arguments: Arguments of `secure_init` that are Ray's own.
+        towards: The head's address, for a worker: it listens where it reaches that from.
     """
 
     flags: Mapping[str, object] = field(default_factory=dict)
     config: Path | None = None
     ray_options: tuple[str, ...] = ()
     arguments: tuple[Request, ...] = ()
+    towards: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Decision:
         variables: Variables of `[environment] set` that policy lets through.
         held_back: Variables of the caller that steer Ray and do not reach it.
         notices: What a person should know: what was not passed on.
+        address: What this node listens on.
     """
 
     settings: Settings
@@ -66,15 +73,16 @@ class Decision:
     variables: dict[str, str]
     held_back: frozenset[str]
     notices: tuple[str, ...]
+    address: str = LOOPBACK
 
 
 def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) -> Decision:
     """Judge `wish` on this host.
 
     Raises:
-        UsageError: the settings are wrong.
         RefusedError: policy refuses something; holds every refusal.
-        FailedError: Ray is not installed.
+        UsageError: the settings are wrong, or those of a head while this is a worker.
+        FailedError: Ray is not installed, or this host has no address to listen on.
     """
     loaded = load_settings(config=wish.config, environ=environ, cwd=cwd, flags=wish.flags)
     settings = loaded.resolved.settings
@@ -85,6 +93,8 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
             "Ray is not installed for this Python",
             fix="pip install 'ray[default]'",
         )
+    for network in settings.network.join_from:
+        private_network(network)
     verdict = review(
         (
             *parse_ray_flags(wish.ray_options),
@@ -102,10 +112,15 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
     )
     book = read_advisories(settings.advisories.files)
     limits, over_limit = decide_limits(settings.limits, read_host(environ), loaded.resolved.origin)
+    private = bool(wish.towards) or not stays_local(settings.network.bind)
     refusals = (
         *judge_ray(versions["ray"], book, settings.override, now),
+        *(judge_private(versions["ray"]) if private else ()),
         *verdict.refusals,
         *_not_overridden(over_limit, settings, now),
+        *_not_overridden(
+            judge_bind(settings.network.bind, loaded.resolved.origin["network.bind"]), settings, now
+        ),
     )
     if refusals:
         raise RefusedError(refusals)
@@ -121,7 +136,29 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         },
         held_back=held_back(verdict) & frozenset(environ),
         notices=_notices(verdict, versions["ray"]),
+        address=_address(wish, settings, loaded.resolved.origin, now),
     )
+
+
+def _address(wish: Wish, settings: Settings, origin: Mapping[str, str], now: datetime) -> str:
+    from secure_ray.network.interfaces import bind_address, bind_address_towards
+
+    permitted = frozenset(_active(settings, now))
+    bind, source = settings.network.bind, origin["network.bind"]
+    if not wish.towards:
+        return bind_address(bind, source=source, permitted=permitted)
+    address = bind_address_towards(wish.towards, permitted=permitted)
+    # "private" names no address: that of a worker is private anyway.
+    if source != DEFAULT and bind != PRIVATE:
+        chosen = bind_address(bind, source=source, permitted=permitted)
+        if not same_address(chosen, address):
+            raise UsageError(
+                "SR-CFG-020",
+                f"network.bind is {bind} ({source}), but this host reaches the head {wish.towards} "
+                f"from {address}, and a worker listens there",
+                fix=f"leave it out on a worker, or change the route: ip route get {wish.towards}",
+            )
+    return address
 
 
 def _held_back(settings: Settings, environ: Mapping[str, str]) -> tuple[Request, ...]:
@@ -142,8 +179,13 @@ def _log_level(settings: Settings) -> Request:
 def _not_overridden(
     refusals: tuple[Refusal, ...], settings: Settings, now: datetime
 ) -> tuple[Refusal, ...]:
-    active = {rule for rule, override in settings.override.items() if override.until > now}
+    active = _active(settings, now)
     return tuple(refusal for refusal in refusals if refusal.rule not in active)
+
+
+def _active(settings: Settings, now: datetime) -> set[str]:
+    """The rules that an override suspends now."""
+    return {rule for rule, override in settings.override.items() if override.until > now}
 
 
 def _notices(verdict: Verdict, ray_version: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from secure_ray.node.environment import driver_environment
+from secure_ray.network.guard.library import self_test
+from secure_ray.node.environment import driver_environment, guard_rules
 from secure_ray.node.instance import require_running
 from secure_ray.node.judge_driver import judge_driver
 
@@ -22,10 +23,13 @@ def prepare_driver(
     """The caller's environment with everything that steers Ray replaced, and notices for a person.
 
     Raises:
-        FailedError: the cluster is not running.
+        FailedError: the cluster is not running, or the bind guard does not hold here any more.
         RefusedError: a variable contradicts a protection.
     """
     plan = require_running(paths).plan
+    if plan.guard is not None:
+        # The loader only warns of a library that is not there, and goes on without it.
+        self_test(plan.guard, guard_rules(plan.place, plan.ports))
     dropped = judge_driver(caller, ray_version=plan.versions.get("ray", "0"))
     ours = driver_environment(plan, caller)
     environment = {name: value for name, value in caller.items() if name not in dropped} | ours

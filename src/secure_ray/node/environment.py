@@ -11,6 +11,10 @@ import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from secure_ray.network.guard.library import guarded_environment
+from secure_ray.network.guard.rules import GuardRules
+from secure_ray.node.place import LOCAL
+from secure_ray.policy.addresses import LOOPBACK
 from secure_ray.policy.environment import select_passed
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from secure_ray.node.paths import ClusterPaths, RunPaths
+    from secure_ray.node.place import Place
     from secure_ray.node.plan import LaunchPlan
     from secure_ray.policy.ports import PortPlan
     from secure_ray.settings.model import Settings
@@ -27,6 +32,7 @@ INSTANCE_VARIABLE = "SECURE_RAY_INSTANCE"
 CLUSTER_VARIABLE = "SECURE_RAY_CLUSTER"
 HOME_VARIABLE = "SECURE_RAY_HOME"
 START_VARIABLE = "SECURE_RAY_START"
+SESSION_VARIABLE = "SECURE_RAY_SESSIONS"
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Above the last port: Ray 2.52.1 takes only digits here and falls back to its default for "-1".
@@ -38,12 +44,9 @@ _NO_PROXY = "127.0.0.1,localhost,::1"
 def identity_environment(certificates: Path, token: Path) -> dict[str, str]:
     """What makes a Ray process authenticate and encrypt; every process of a cluster needs it.
 
-    `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` makes Ray take 127.0.0.1 as the node's address on Linux
-    too, and with it every listener binds loopback (Ray 2.60.0, `_private/services.py`
-    `get_node_ip_address`). `RAY_TLS_*` is always mutual TLS (`_common/tls_utils.py`).
+    `RAY_TLS_*` is always mutual TLS (Ray 2.60.0, `_common/tls_utils.py`).
     """
     return {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USE_TLS": "1",
@@ -55,7 +58,37 @@ def identity_environment(certificates: Path, token: Path) -> dict[str, str]:
     }
 
 
-def ray_environment(
+def bind_environment(
+    place: Place, ports: PortPlan, guard: Path | None, preload: str = ""
+) -> dict[str, str]:
+    """What keeps every listener of a Ray process where it belongs.
+
+    `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` makes Ray take 127.0.0.1 as the node's address on Linux
+    too, and with it every listener binds loopback (Ray 2.60.0, `_private/services.py`
+    `get_node_ip_address`). For any other address Ray has no such switch: that is the guard's work.
+
+    Args:
+        place: The node's place.
+        ports: What belongs on loopback and what on the node's address.
+        guard: The bind guard's library; None in local mode, which needs none.
+        preload: The `LD_PRELOAD` that was there before.
+    """
+    if guard is None:
+        return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    return guarded_environment(guard, guard_rules(place, ports), inherited_preload=preload)
+
+
+def guard_rules(place: Place, ports: PortPlan) -> GuardRules:
+    """What the guard is told on this node."""
+    return GuardRules(
+        node=place.address,
+        loopback_ports=ports.loopback_ports,
+        node_ports=ports.node_ports,
+        relayed=ports.relayed,
+    )
+
+
+def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may know
     caller: Mapping[str, str],
     settings: Settings,
     variables: Mapping[str, str],
@@ -64,6 +97,8 @@ def ray_environment(
     ports: PortPlan,
     *,
     cluster_id: str,
+    place: Place = LOCAL,
+    guard: Path | None = None,
 ) -> dict[str, str]:
     """The environment of Ray's processes and of every job that they start.
 
@@ -75,11 +110,14 @@ def ray_environment(
         run: The short directory.
         ports: The port plan.
         cluster_id: The mark of the cluster's processes.
+        place: The node's place.
+        guard: The bind guard's library, in private mode.
     """
     environment = select_passed(caller, tuple(settings.environment.pass_))
     # After the caller's: a pattern such as "P*" must not bring in the caller's search path.
     environment |= {"PATH": f"{os.path.dirname(sys.executable)}:{_SYSTEM_PATH}"}  # noqa: PTH120
     environment |= identity_environment(paths.pki / "node" / "current", paths.token)
+    environment |= bind_environment(place, ports, guard)
     environment |= _limit_variables(settings)
     environment |= _log_variables(settings)
     environment |= _metric_variables(settings, ports)
@@ -94,6 +132,8 @@ def ray_environment(
         # dashboard/modules/usage_stats). What is no URL reaches nobody.
         "RAY_USAGE_STATS_REPORT_URL": "off",
     }
+    if not place.is_head:
+        environment[SESSION_VARIABLE] = str(run.ray)
     # After what secure-ray sets: policy let these through, some of them by an override.
     environment |= variables
     return environment | {
@@ -149,10 +189,14 @@ def _metric_variables(settings: Settings, ports: PortPlan) -> dict[str, str]:
 def driver_environment(plan: LaunchPlan, caller: Mapping[str, str] = _NOBODY) -> dict[str, str]:
     """What a driver on this node needs, to be laid over its own environment `caller`."""
     no_proxy = caller.get("no_proxy") or caller.get("NO_PROXY") or ""
-    no_proxy = f"{no_proxy},{_NO_PROXY}" if no_proxy else _NO_PROXY
+    direct = [_NO_PROXY, *sorted({plan.place.address, plan.place.head} - {LOOPBACK})]
+    no_proxy = ",".join([no_proxy, *direct] if no_proxy else direct)
     environment = identity_environment(plan.certificates, plan.paths.token)
+    environment |= bind_environment(
+        plan.place, plan.ports, plan.guard, caller.get("LD_PRELOAD", "")
+    )
     environment |= {
-        "RAY_ADDRESS": f"127.0.0.1:{plan.ports.port('gcs')}",
+        "RAY_ADDRESS": plan.control_store,
         # A proxy would be handed the cluster token with each request to the Jobs API.
         "no_proxy": no_proxy,
         "NO_PROXY": no_proxy,

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from secure_ray.base.commands import command
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import is_there, lock_is_free, read_private, write_private
+from secure_ray.base.files import is_there, read_private, write_private
+from secure_ray.base.locks import lock_is_free
 from secure_ray.base.plain import from_plain_json, plain_json
 from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node.plan import LaunchPlan
+from secure_ray.node.start_again import start_again
 
 if TYPE_CHECKING:
     from secure_ray.node.paths import ClusterPaths
@@ -27,9 +30,13 @@ class Phase(str, Enum):
     PROVING = "proving"
     RUNNING = "running"
     DEGRADED = "degraded"
+    WAITING = "waiting"
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+ENDED = frozenset({Phase.STOPPED, Phase.FAILED})
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Instance:
         since: When the phase began, ISO 8601 in UTC.
         started: When the instance began, ISO 8601 in UTC.
         certificate_expires: When the node's leaf expires, ISO 8601.
+        sound: Whether every socket was where it belongs when that was last looked at.
     """
 
     plan: LaunchPlan
@@ -55,6 +63,7 @@ class Instance:
     since: str
     started: str
     certificate_expires: str
+    sound: bool = False
 
 
 def write_instance(instance: Instance) -> None:
@@ -87,14 +96,27 @@ def require_running(paths: ClusterPaths) -> Instance:
     """The running instance.
 
     Raises:
-        FailedError: the cluster is not up.
+        FailedError: the cluster is not up, or another version of secure-ray started it.
     """
-    instance = read_instance(paths) if supervisor_lives(paths) else None
+    lives = supervisor_lives(paths)
+    instance = read_instance(paths) if lives else None
+    if lives and instance is None and is_there(paths.instance):
+        raise FailedError(
+            "SR-STATE-010",
+            f"cluster {paths.name} has a supervisor, whose record cannot be read: another version "
+            "of secure-ray wrote it, or it is damaged",
+            fix=f"{command('down', paths.name)}, then {start_again(paths)}",
+        )
+    if instance is not None and instance.phase is Phase.WAITING:
+        raise FailedError(
+            "SR-STATE-004",
+            f"node {instance.plan.place.name} waits: {instance.reason}",
+            fix=f"see on the head at {instance.plan.place.head}: secure-ray status",
+        )
     if instance is None or instance.phase not in {Phase.RUNNING, Phase.DEGRADED}:
-        option = "" if paths.name == "default" else f" --cluster {paths.name}"
         raise FailedError(
             "SR-STATE-004",
             f"cluster {paths.name} is not running",
-            fix=f"secure-ray up --head{option}",
+            fix=start_again(paths),
         )
     return instance

@@ -9,6 +9,8 @@ SECURE_RAY_HOME/                     0700
         instance.json                the running (or last) instance: plan, processes, outcome
         supervisor.log
         token                        Ray's cluster token
+        neighbours.json              the other nodes' addresses, in private mode
+        nodes.db                     on a head: join tokens and nodes
         pki/                         root, issuing CA, the node's leaf
         spill/                       objects that do not fit into memory
 RUN/                                 0700, short: a socket's path ends at 107 bytes
@@ -25,12 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_ray.base.commands import DEFAULT_CLUSTER
 from secure_ray.base.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_CLUSTER = "default"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 # sockaddr_un.sun_path is 108 bytes on Linux and 104 on macOS, the closing zero included.
@@ -89,14 +91,24 @@ class ClusterPaths:
         return self.directory / "token"
 
     @property
+    def neighbours(self) -> Path:
+        """The addresses of the cluster's other nodes."""
+        return self.directory / "neighbours.json"
+
+    @property
     def pki(self) -> Path:
         """Keys and certificates."""
         return self.directory / "pki"
 
     @property
     def spill(self) -> Path:
-        """Objects that Ray moves from memory to disk."""
+        """Closes off the next one."""
         return self.directory / "spill"
+
+    @property
+    def spilled(self) -> Path:
+        """Objects that Ray moves from memory to disk; Ray opens the directory to everybody."""
+        return self.spill / "ray"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from secure_ray.base.plain import from_plain_json, plain_json
 from secure_ray.base.secrets import MASK
 from secure_ray.node.environment import ray_environment
 from secure_ray.node.paths import ClusterPaths, RunPaths
+from secure_ray.node.place import LOCAL, Place
+from secure_ray.policy.addresses import LOOPBACK, host_port
 from secure_ray.policy.limits import Limits
 from secure_ray.policy.ports import PortPlan
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from secure_ray.settings.model import Settings
-
-BIND = "127.0.0.1"
 
 # `python -c` puts the working directory first on sys.path, where somebody may have planted a
 # module; without it only what is installed is imported.
@@ -45,7 +45,7 @@ class LaunchPlan:
     """How Ray is started on this node.
 
     Attributes:
-        cluster_id: Marks the cluster's processes (`SECURE_RAY_INSTANCE`).
+        cluster_id: Marks the cluster's processes on this node (`SECURE_RAY_INSTANCE`).
         argv: The command.
         environment: All of the command's environment.
         working_directory: Where it runs; also where tasks without a working_dir run.
@@ -55,6 +55,12 @@ class LaunchPlan:
         logging_json: Whether Ray's Python logs and ours are JSON.
         overrides: The rules that are suspended.
         private: Variables that the user's settings brought in, which may hold secrets.
+        place: Which node of the cluster this is, and what it listens on.
+        guard: The bind guard's library; None in local mode, which needs none.
+        firewall: Whether a firewall is to let in the cluster's nodes alone, where we may have one.
+        head_ports: The head's port plan; on the head the same as `ports`.
+        join_from: The networks from which that firewall lets nodes join; empty for the private
+            range of the node's address.
     """
 
     cluster_id: str
@@ -72,6 +78,16 @@ class LaunchPlan:
     logging_json: bool
     overrides: tuple[ActiveOverride, ...]
     private: tuple[str, ...]
+    place: Place
+    guard: Path | None
+    firewall: bool
+    head_ports: PortPlan
+    join_from: tuple[str, ...] = ()
+
+    @property
+    def control_store(self) -> str:
+        """Where the cluster's control store (GCS) is, as Ray takes it."""
+        return host_port(self.place.head, self.head_ports.port("gcs"))
 
     def shown(self) -> LaunchPlan:
         """The plan to print and to keep: without the values that the user's settings brought in."""
@@ -111,6 +127,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
     ray_options: Sequence[str] = (),
     working_directory: Path | None = None,
     ephemeral: bool = False,
+    place: Place = LOCAL,
+    guard: Path | None = None,
+    head_ports: PortPlan | None = None,
 ) -> LaunchPlan:
     """Put settings, limits, ports and keys together into one plan.
 
@@ -127,9 +146,21 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         ray_options: Further `ray start` options, already allowed by policy.
         working_directory: Where Ray runs; the run directory's tmp when None.
         ephemeral: Whether the cluster ends with the program that started it.
+        place: Which node of the cluster this is, and what it listens on.
+        guard: The bind guard's library, in private mode.
+        head_ports: The head's port plan, on a worker.
     """
+    head_ports = head_ports or ports
     environment = ray_environment(
-        caller, settings, variables, paths, run, ports, cluster_id=cluster_id
+        caller,
+        settings,
+        variables,
+        paths,
+        run,
+        ports,
+        cluster_id=cluster_id,
+        place=place,
+        guard=guard,
     )
     return LaunchPlan(
         cluster_id=cluster_id,
@@ -140,7 +171,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
             "-u",
             "-c",
             _RAY_COMMAND,
-            *_start_options(settings, paths, run, ports, limits),
+            *_place_options(settings, head_ports, place),
+            *_node_options(paths, run, ports),
+            *_limit_options(settings, limits),
             *ray_options,
         ),
         environment=environment,
@@ -157,6 +190,11 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
             ActiveOverride(rule, override.until.isoformat(timespec="minutes"), override.reason)
             for rule, override in sorted(settings.override.items())
         ),
+        place=place,
+        guard=guard,
+        firewall=place.is_private and settings.network.firewall == "auto",
+        head_ports=head_ports,
+        join_from=settings.network.join_from,
     )
 
 
@@ -168,29 +206,41 @@ def _brought_in(
     return passed | variables.keys()
 
 
-def _start_options(
-    settings: Settings, paths: ClusterPaths, run: RunPaths, ports: PortPlan, limits: Limits
-) -> list[str]:
-    options = [
+def _place_options(settings: Settings, head_ports: PortPlan, place: Place) -> list[str]:
+    """`ray start` of a head or of a worker; each refuses some options of the other."""
+    address = [f"--node-ip-address={place.address}"] if place.is_private else []
+    if not place.is_head:
+        return ["start", f"--address={host_port(place.head, head_ports.port('gcs'))}", *address]
+    return [
         "start",
         "--head",
-        "--block",
+        *address,
         "--disable-usage-stats",
+        # Plain HTTP, so never on the node's own address.
+        f"--dashboard-host={LOOPBACK}",
+        f"--include-dashboard={str(settings.dashboard.enabled).lower()}",
+    ]
+
+
+def _node_options(paths: ClusterPaths, run: RunPaths, ports: PortPlan) -> list[str]:
+    options = [
+        "--block",
         "--log-color=false",
         f"--temp-dir={run.ray}",
-        f"--object-spilling-directory={paths.spill}",
-        f"--dashboard-host={BIND}",
-        f"--include-dashboard={str(settings.dashboard.enabled).lower()}",
+        f"--object-spilling-directory={paths.spilled}",
         f"--min-worker-port={ports.first_worker}",
         f"--max-worker-port={ports.last_worker}",
     ]
     options += [
         f"{planned.component.flag}={planned.port}"
-        for planned in ports.ports
+        for planned in ports.of_ray
         if planned.component.flag
     ]
-    options += [f"{component.flag}={ports.reservation}" for component in ports.closed]
-    options += [
+    return options + [f"{component.flag}={ports.reservation}" for component in ports.closed]
+
+
+def _limit_options(settings: Settings, limits: Limits) -> list[str]:
+    options = [
         f"--num-cpus={limits.num_cpus}",
         f"--memory={limits.memory}",
         f"--object-store-memory={limits.object_store_memory}",

@@ -5,35 +5,33 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import (
-    free_bytes,
-    make_private_directory,
+from secure_ray.base.files import free_bytes
+from secure_ray.base.ownership import (
     require_own_directory,
     require_private_file,
     require_private_socket,
 )
-from secure_ray.node.choose_ports import choose_ports
+from secure_ray.network.addresses import same_address
+from secure_ray.network.guard.library import guard_library, self_test
+from secure_ray.node.choose_ports import choose_ports, take_ports
 from secure_ray.node.cluster import Cluster, ensure_cluster, read_cluster, write_cluster
-from secure_ray.node.paths import RunPaths
+from secure_ray.node.environment import guard_rules
+from secure_ray.node.identity import prepare_credentials
+from secure_ray.node.place import Place, head_at
 from secure_ray.node.plan import LaunchPlan, build_plan
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from secure_ray.node.decide import Decision
-    from secure_ray.node.paths import ClusterPaths
-    from secure_ray.pki.credentials import Credentials
-    from secure_ray.settings.model import Settings
-
-_SANS = ("127.0.0.1", "::1", "localhost")
-_EPHEMERAL_LIFE = timedelta(days=30)
+    from secure_ray.node.paths import ClusterPaths, RunPaths
+    from secure_ray.policy.ports import PortPlan
 
 
 @dataclass(frozen=True)
@@ -71,84 +69,93 @@ def prepare(
     """
     settings = decision.settings
     cluster = ensure_cluster(paths)
+    place = _place(cluster, decision)
     _require_nothing_planted(paths, cluster.run_paths)
     _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
     _forget_old_sessions(cluster.run_paths)
-    credentials = _credentials(paths, cluster, settings, now, ephemeral=ephemeral)
-    changes = [*credentials.changes]
-    from secure_ray.pki.token import ensure_token
-
-    if ensure_token(paths.token):
-        changes.append("cluster token made")
-    ports, reservation = choose_ports(settings, cluster.base, decision.versions["ray"])
+    credentials = prepare_credentials(paths, cluster, settings, place, now=now, ephemeral=ephemeral)
+    ports, reservation = _take_ports(decision, cluster, place)
     with ExitStack() as failed:
         failed.callback(reservation.close)
         write_cluster(paths, replace(cluster, base=ports.base))
-        plan = build_plan(
-            settings=settings,
-            paths=paths,
-            run=cluster.run_paths,
-            ports=ports,
-            limits=decision.limits,
-            versions=decision.versions,
+        plan = _plan(
+            decision,
+            paths,
+            cluster,
+            ports,
             caller=caller,
-            cluster_id=cluster.id,
-            variables=decision.variables,
-            ray_options=decision.ray_options,
             working_directory=working_directory,
             ephemeral=ephemeral,
         )
+        if plan.guard is not None:
+            self_test(plan.guard, guard_rules(plan.place, plan.ports))
         failed.pop_all()
-    expires = credentials.leaf.not_after.isoformat(timespec="seconds")
-    return Prepared(plan, reservation, tuple(changes), credentials.warnings, expires)
+    return Prepared(
+        plan, reservation, credentials.changes, credentials.warnings, credentials.expires
+    )
 
 
 def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str]) -> LaunchPlan:
     """The plan as `prepare` would make it now, without writing anything (`--dry-run`)."""
     cluster = read_cluster(paths) or Cluster(paths.name, "NEW", str(paths.directory / "run"))
-    ports, reservation = choose_ports(decision.settings, cluster.base, decision.versions["ray"])
+    ports, reservation = _take_ports(decision, cluster, _place(cluster, decision))
     reservation.close()
+    return _plan(decision, paths, cluster, ports, caller=caller)
+
+
+def _plan(
+    decision: Decision,
+    paths: ClusterPaths,
+    cluster: Cluster,
+    ports: PortPlan,
+    *,
+    caller: Mapping[str, str],
+    working_directory: Path | None = None,
+    ephemeral: bool = False,
+) -> LaunchPlan:
+    place, membership = _place(cluster, decision), cluster.membership
     return build_plan(
         settings=decision.settings,
         paths=paths,
-        run=RunPaths(Path(cluster.run)),
+        run=cluster.run_paths,
         ports=ports,
         limits=decision.limits,
         versions=decision.versions,
         caller=caller,
-        cluster_id=cluster.id,
+        cluster_id=cluster.mark,
         variables=decision.variables,
         ray_options=decision.ray_options,
+        working_directory=working_directory,
+        ephemeral=ephemeral,
+        place=place,
+        guard=guard_library() if place.is_private else None,
+        head_ports=membership.ports if membership else None,
     )
 
 
-def _credentials(
-    paths: ClusterPaths, cluster: Cluster, settings: Settings, now: datetime, *, ephemeral: bool
-) -> Credentials:
-    from secure_ray.pki.credentials import (
-        Lifetimes,
-        PkiPaths,
-        ensure_credentials,
-        make_ephemeral_credentials,
-    )
-
-    if ephemeral:
-        make_private_directory(paths.pki / "node")
-        return make_ephemeral_credentials(
-            paths.pki / "node" / "current", sans=_SANS, now=now, lifetime=_EPHEMERAL_LIFE
+def _place(cluster: Cluster, decision: Decision) -> Place:
+    """This node's place; what a worker was told when it joined must still be so."""
+    if cluster.membership is None:
+        return head_at(decision.address)
+    place = cluster.membership.place
+    if not same_address(place.address, decision.address):
+        raise FailedError(
+            "SR-JOIN-044",
+            f"this node joined as {place.address} and reaches its head from "
+            f"{decision.address} now; its certificate bears the old address",
+            fix="on the head: secure-ray join-token create; then join again from here",
         )
-    chosen = settings.pki.passphrase_file
-    passphrase = Path(chosen) if chosen else paths.passphrase
-    return ensure_credentials(
-        PkiPaths(paths.pki, passphrase),
-        cluster=paths.name,
-        cluster_id=cluster.id,
-        sans=_SANS,
-        now=now,
-        lifetimes=Lifetimes(
-            issuing=timedelta(days=settings.pki.issuing_days),
-            leaf=timedelta(days=settings.pki.leaf_days),
-        ),
+    return place
+
+
+def _take_ports(
+    decision: Decision, cluster: Cluster, place: Place
+) -> tuple[PortPlan, socket.socket]:
+    if cluster.membership is not None:
+        ports = cluster.membership.ports.for_worker()
+        return ports, take_ports(ports, place.address)
+    return choose_ports(
+        decision.settings, cluster.base, decision.versions["ray"], address=place.address
     )
 
 

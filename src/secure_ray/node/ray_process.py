@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from secure_ray.base.errors import FailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+
+LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def is_initialized() -> bool:
@@ -23,6 +27,31 @@ def init(**arguments: Any) -> Any:
     import ray
 
     return ray.init(**arguments)
+
+
+def begin_import() -> Callable[[], None]:
+    """Import Ray, which takes half a second of CPU, beside what the caller does next.
+
+    Returns:
+        Waits until it is imported; raises what the import raised.
+    """
+    failure: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            import ray  # noqa: F401
+        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+            failure.append(error)
+
+    thread = threading.Thread(target=load, name="import-ray", daemon=True)
+    thread.start()
+
+    def wait() -> None:
+        thread.join()
+        if failure:
+            raise failure[0]
+
+    return wait
 
 
 def require_hardenable() -> None:
@@ -65,20 +94,20 @@ def harden(environment: Mapping[str, str], dropped: Iterable[str] = ()) -> Calla
     os.environ.update(environment)
     if "ray" in sys.modules:
         try:
-            _read_again()
+            _read_again(on_loopback=environment.get(LOOPBACK_VARIABLE) == "0")
         except BaseException:
             restore()
             raise
     return restore
 
 
-def _read_again() -> None:
+def _read_again(*, on_loopback: bool) -> None:
     config, mode_now, token_mode, token_loader, constants = _configuration()
     # Both as Ray does it itself: _private/authentication/authentication_token_setup.py (2.60.0).
     config.initialize("")
     token_loader.instance().reset_cache()
     # Read once, by _private/ray_constants.py; with it false a driver binds loopback.
-    constants.ENABLE_RAY_CLUSTER = False
+    constants.ENABLE_RAY_CLUSTER = not on_loopback
     if mode_now() != token_mode:
         raise FailedError(
             "SR-RAY-021",

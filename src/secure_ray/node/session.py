@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from secure_ray.base.clock import utc_now
 from secure_ray.base.errors import FailedError
+from secure_ray.network.guard.inject import inject
 from secure_ray.node import ray_process
-from secure_ray.node.environment import INSTANCE_VARIABLE, driver_environment
+from secure_ray.node.environment import INSTANCE_VARIABLE, driver_environment, guard_rules
 from secure_ray.node.instance import require_running
 from secure_ray.node.judge_driver import judge_driver
 from secure_ray.node.paths import cluster_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from secure_ray.node.plan import LaunchPlan
 
@@ -31,11 +32,7 @@ _SETTINGS = {
     "dashboard_port": "ports.dashboard",
 }
 _NEW = frozenset({None, "local"})
-_HARDENED = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_USE_TLS": "1",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-}
+_HARDENED = {"RAY_AUTH_MODE": "token", "RAY_USE_TLS": "1"}
 
 
 def secure_init(
@@ -91,7 +88,9 @@ def _require_hardened(environ: Mapping[str, str]) -> None:
     While it is, its variables are in the environment; they were there before Ray was imported, or
     `secure_init` has put them there and `ray.shutdown` takes them away.
     """
-    if not _HARDENED.items() <= environ.items():
+    on_loopback = environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0"
+    guarded = "SECURE_RAY_GUARD_NODE" in environ
+    if not _HARDENED.items() <= environ.items() or not (on_loopback or guarded):
         raise FailedError(
             "SR-RAY-023",
             "this program is connected already, to a Ray that secure-ray did not start",
@@ -113,20 +112,35 @@ def _join(
         arguments=_requests(arguments),
         trusted=_inside_cluster(os.environ),
     )
-    here = f"127.0.0.1:{plan.ports.port('gcs')}"
-    if address not in {None, "auto", here}:
+    if address not in {None, "auto", plan.control_store}:
         raise FailedError(
             "SR-RAY-020",
-            f"address={address!r} is not the secure cluster of this machine ({here})",
+            f"address={address!r} is not the secure cluster of this machine ({plan.control_store})",
             fix='use address="auto"',
         )
     return _connect(plan, arguments, dropped)
 
 
-def _connect(plan: LaunchPlan, arguments: dict[str, Any], dropped: frozenset[str]) -> Any:
+def _connect(
+    plan: LaunchPlan,
+    arguments: dict[str, Any],
+    dropped: frozenset[str],
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Any:
+    """Harden this process, do `meanwhile` while Ray is being imported, then join the cluster."""
     environment = driver_environment(plan, os.environ)
     restore = ray_process.harden(environment, dropped)
     try:
+        imported = ray_process.begin_import()
+        try:
+            meanwhile()
+        finally:
+            imported()  # Ray must not read its configuration after it has been put back
+        if plan.guard is not None:
+            inject(plan.guard, guard_rules(plan.place, plan.ports))
+            # Ray would look for a raylet among all processes of the host, the head's first.
+            arguments = arguments | {"_node_ip_address": plan.place.address}
         context = ray_process.init(address=environment["RAY_ADDRESS"], **arguments)
     except BaseException:
         restore()
@@ -165,9 +179,13 @@ def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> 
             ephemeral=True,
             working_directory=Path.cwd(),
         )
-        bring_up(prepared, lambda _event: None)
         atexit.register(ephemeral.end)
-        context = _connect(prepared.plan, rest, decision.held_back)
+        context = _connect(
+            prepared.plan,
+            rest,
+            decision.held_back,
+            meanwhile=lambda: bring_up(prepared, lambda _event: None),
+        )
     except BaseException:
         ephemeral.end()
         raise
@@ -178,7 +196,11 @@ def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> 
 def _split(arguments: dict[str, Any]) -> tuple[dict[str, object], dict[str, Any]]:
     """The settings that Ray's arguments stand for, and the arguments that remain for the driver."""
     rest = dict(arguments)
-    settings = {key: rest.pop(argument, None) for argument, key in _SETTINGS.items()}
+    settings: dict[str, object] = {
+        key: rest.pop(argument, None) for argument, key in _SETTINGS.items()
+    }
+    # A Ray of one program is for that program, whatever the settings say of clusters.
+    settings["network.bind"] = "local"
     rest.pop("labels", None)
     return settings, rest
 

@@ -26,6 +26,9 @@ def apply(ray_params: Any, head: bool) -> None:  # noqa: FBT001  # Ray's signatu
     # Only `--ray-client-server-port`, which policy refuses, could have set another port.
     ray_params.ray_client_server_port = None
     if not head:
+        # An older Ray ignores --temp-dir here and would use the head's path (Ray 2.52.1,
+        # scripts/scripts.py `start`), which need not exist on this host, or be ours.
+        ray_params.temp_dir = os.environ["SECURE_RAY_SESSIONS"]
         return
     import ray
     from ray._private import node as ray_node

@@ -27,8 +27,8 @@ _LOOK_SECONDS = 0.05
 async def start_ray(plan: LaunchPlan) -> asyncio.subprocess.Process:
     """Start `ray start --block` with exactly the plan's environment.
 
-    Its own children die with it (Ray's fate sharing, `_private/services.py`), and it gets SIGTERM
-    when this process dies, however that happens: so nothing is left behind a killed supervisor.
+    It is killed when this process dies, however that happens, and its own children die with it
+    (Ray's fate sharing, `_private/services.py`): so nothing is left behind a killed supervisor.
     """
     return await asyncio.create_subprocess_exec(
         *plan.argv,
@@ -49,7 +49,9 @@ def adopt_orphans() -> None:
 
 
 def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # Not SIGTERM: the kernel sends the signal once for each thread of a dying parent, and a second
+    # one finds Ray 2.56.0 in its handler, holding a lock that the handler wants again.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def cluster_processes(cluster_id: str, root: int | None) -> list[psutil.Process]:

@@ -3,43 +3,59 @@ r"""The supervisor: one process per cluster and node that starts, has proven and
     starting -> proving -> running <-> degraded -> stopping -> stopped
          \________\___________\________\______-> failed
 
-It restarts nothing by itself. When one of Ray's processes ends it says so in the record, in the log
-and in its exit code; when the proof fails it stops Ray again.
+On a head it restarts nothing by itself: when one of Ray's processes ends it says so in the record,
+in the log and in its exit code. A worker's Ray ends when its head is away for long; then the phase
+is "waiting", and Ray is started again when the head is back. When the proof fails Ray is stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from secure_ray.base.errors import FailedError, IncompleteError, SecureRayError
-from secure_ray.base.files import lock, make_private_directory
+from secure_ray.base.commands import command
+from secure_ray.base.errors import (
+    FailedError,
+    IncompleteError,
+    InconclusiveError,
+    RejectedError,
+    SecureRayError,
+)
+from secure_ray.base.files import make_private_directory
+from secure_ray.base.locks import lock
 from secure_ray.base.processes import ProcessIdentity
-from secure_ray.node.control import is_same_user
+from secure_ray.node.beside import beside
+from secure_ray.node.control_server import ControlServer
 from secure_ray.node.instance import Instance, Phase, write_instance
-from secure_ray.node.start_ray import adopt_orphans, start_ray, stop_ray, until_ended
-from secure_ray.node.watch import CoreProcesses, reap_orphans, why_ray_ended
+from secure_ray.node.place import DRAIN
+from secure_ray.node.ray_life import RayLife
+from secure_ray.node.start_ray import adopt_orphans
+from secure_ray.node.watch import CoreProcesses, Every, reap_orphans, why_ray_ended
 
 if TYPE_CHECKING:
     import logging
 
     from secure_ray.base.clock import Clock
+    from secure_ray.node.beside import Members, OpenDoor
+    from secure_ray.node.heartbeat import HeartbeatLoop
     from secure_ray.node.plan import LaunchPlan
 
-# Printed by Ray 2.52.1 to 2.60.0 (scripts/scripts.py) once every process is up.
-_READY_LINE = b"Ray runtime started."
 _WATCH_SECONDS = 1.0
+_LOOK_SECONDS = 10.0
 _LOCK_WAIT = 1.0
-_LAST_WORDS_SECONDS = 2.0
-_OUTPUT_KEPT = 40
+# Seconds before a worker's Ray is started again; the last one counts from then on.
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0)
+# A worker's Ray that ran once is started again after everything but these: it was open, or is not
+# wanted any more.
+_STAYS_DOWN = frozenset({"SR-AUDIT-000", "SR-JOIN-045", "SR-JOIN-046"})
+# A node that starts looks for its head for 20 seconds.
+_REACH_LOOKS, _REACH_SECONDS = 100, 0.2
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,25 @@ class Proven:
 
 
 Prove = Callable[[Instance], Proven]
+FindStrays = Callable[[Instance], tuple[str, ...]]
 Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the layers above give to the supervisor.
+
+    Attributes:
+        prove: Compares the live cluster with the plan; runs in a thread.
+        find_strays: Finds listeners where none should be; runs in a thread.
+        open_door: Opens a head's door for nodes.
+        members: The addresses of those who joined a head; runs in a thread.
+    """
+
+    prove: Prove
+    find_strays: FindStrays
+    open_door: OpenDoor
+    members: Members
 
 
 class Supervisor:
@@ -64,7 +98,7 @@ class Supervisor:
 
     Args:
         plan: What to start.
-        prove: Compares the live cluster with the plan; runs in a thread.
+        given: What the layers above do for it.
         emit: Is told of each phase while the cluster starts.
         log: Where everything is written.
         clock: The time.
@@ -76,7 +110,7 @@ class Supervisor:
         self,
         plan: LaunchPlan,
         *,
-        prove: Prove,
+        given: Given,
         emit: Emit,
         log: logging.Logger,
         clock: Clock,
@@ -84,14 +118,18 @@ class Supervisor:
         parent: int,
     ) -> None:
         self._plan = plan
-        self._prove = prove
+        self._given = given
         self._emit = emit
         self._log = log
         self._clock = clock
         self._parent = parent
         self._stop = asyncio.Event()
-        self._changed = asyncio.Condition()
-        self._output: list[str] = []
+        self._finish = asyncio.Event()
+        self._control = ControlServer(self._now, stop=self._stop, finish=self._finish)
+        self._has_run = False
+        self._lost = ""
+        self._heartbeats: HeartbeatLoop | None = None
+        self._epoch = ""
         now = clock().isoformat(timespec="seconds")
         self._instance = Instance(
             plan=plan,
@@ -122,41 +160,104 @@ class Supervisor:
                 raise IncompleteError(
                     "SR-STATE-006",
                     f"cluster {paths.name} has a supervisor already",
-                    fix=f"secure-ray status --cluster {paths.name}",
+                    fix=command("status", paths.name),
                 ) from None
             for directory in self._plan.private_directories:
                 make_private_directory(directory)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
-            server = await self._serve()
-            try:
+            async with self._control.serving(self._plan.run.control):
                 await self._live()
-            finally:
-                server.close()
-                self._plan.run.control.unlink(missing_ok=True)
 
     async def _live(self) -> None:
-        """From the start of Ray to its end, whichever way that comes."""
-        await self._enter(Phase.STARTING, "")
-        ray = await start_ray(self._plan)
-        self._instance = replace(self._instance, ray=_identity(ray.pid))
-        failure: Exception | None = None
+        """From the first start of Ray to its last end, whichever way that comes."""
         try:
-            await self._until_ready(ray)
-            if not self._stop.is_set():
-                await self._until_proven()
-                await self._watch(ray)
-        except Exception as error:  # noqa: BLE001  # raised again once Ray is stopped
-            failure = error
-            self._log.error("%s", _cause(error))
-        if failure is None:
-            await self._enter(Phase.STOPPING, "asked to stop")
-        for line in await stop_ray(ray, self._plan.cluster_id, os.getpid()):
-            self._log.info("ended after ray start: %s", line)
-        if failure is not None:
-            await self._enter(Phase.FAILED, _cause(failure))
-            raise failure
+            async with beside(
+                self._plan,
+                open_door=self._given.open_door,
+                members=self._given.members,
+                now=lambda: self._instance,
+                log=self._log,
+            ) as heartbeats:
+                if heartbeats is None:
+                    await self._one_life()
+                else:
+                    self._heartbeats = heartbeats
+                    await self._lives(heartbeats)
+        except Exception as error:
+            await self._enter(Phase.FAILED, _cause(error))
+            raise
         await self._enter(Phase.STOPPED, "asked to stop")
+
+    async def _lives(self, heartbeats: HeartbeatLoop) -> None:
+        """A worker's Ray ends with its head's; it is started again once the head is back."""
+        await self._until_reached(heartbeats)
+        pauses = iter(_PAUSES)
+        while not self._stop.is_set():
+            try:
+                await self._one_life(heartbeats)
+            except (SecureRayError, OSError) as error:
+                # What never ran is told to whoever started it; what is open stays closed.
+                if not self._has_run or getattr(error, "code", "") in _STAYS_DOWN:
+                    raise
+                if self._finish.is_set():
+                    return
+                why = f"{_cause(error)}; Ray starts again when the head is back"
+                await self._enter(Phase.WAITING, why)
+            if self._stop.is_set():
+                return
+            await self._pause(next(pauses, _PAUSES[-1]))
+            await self._until_wanted(heartbeats)
+            if self._stop.is_set():
+                return
+
+    async def _until_reached(self, heartbeats: HeartbeatLoop) -> None:
+        """Wait for the head's first word: without it, Ray would look for it for two minutes."""
+        for _ in range(_REACH_LOOKS):
+            _require_member(heartbeats)
+            if heartbeats.reached.is_set() or self._stop.is_set():
+                return
+            await self._pause(_REACH_SECONDS)
+        raise FailedError(
+            "SR-JOIN-050",
+            f"the head {self._plan.place.head} does not answer: {heartbeats.trouble}",
+            fix="secure-ray status on the head shows whether it is up; then run this again",
+        )
+
+    async def _until_wanted(self, heartbeats: HeartbeatLoop) -> None:
+        """Wait until the head answers and wants this node, or somebody asks to stop."""
+        heartbeats.ask_again()  # it may have given orders since
+        drained = False
+        while not self._stop.is_set():
+            _require_member(heartbeats)
+            self._require_valid_leaf()
+            if heartbeats.reached.is_set() and DRAIN not in heartbeats.orders:
+                return
+            if DRAIN in heartbeats.orders and not drained:
+                drained = True
+                await self._enter(Phase.WAITING, "drained by the head")
+            await self._pause(_WATCH_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _one_life(self, heartbeats: HeartbeatLoop | None = None) -> None:
+        await self._enter(Phase.STARTING, "")
+        self._epoch = heartbeats.epoch if heartbeats is not None else ""
+        ray = await RayLife.begin(self._plan, self._log)
+        self._instance = replace(self._instance, ray=ray.identity, sound=False)
+        try:
+            await ray.until_ready(self._stop)
+            if not self._stop.is_set():
+                await self._until_proven(ray)
+                await self._watch(ray, heartbeats)
+            await self._enter(Phase.STOPPING, "asked to stop")
+        except Exception as error:
+            self._log.error("%s", _cause(error))
+            raise
+        finally:
+            await ray.end()
 
     async def _enter(self, phase: Phase, reason: str) -> None:
         now = self._clock().isoformat(timespec="seconds")
@@ -168,132 +269,101 @@ class Supervisor:
             self._log.error("%s: %s", error.code, error.cause)  # it says enough
         self._log.info("%s %s", phase.value, reason)
         self._emit({"event": phase.value, "reason": reason})
-        async with self._changed:
-            self._changed.notify_all()
+        await self._control.tell()
+        if self._heartbeats is not None:
+            self._heartbeats.hurry()
 
-    async def _until_ready(self, ray: asyncio.subprocess.Process) -> None:
-        ready = asyncio.Event()
-        reader = asyncio.create_task(self._read_output(ray, ready))
-        waits = {asyncio.create_task(event.wait()): event for event in (ready, self._stop)}
-        ended = asyncio.create_task(until_ended(ray))
-        try:
-            done, _ = await asyncio.wait(
-                {*waits, ended},
-                timeout=self._plan.timeout,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if ended in done:
-                # Not for ever: what it left behind may hold the other end.
-                await asyncio.wait({reader}, timeout=_LAST_WORDS_SECONDS)
-                raise FailedError(
-                    "SR-RAY-010",
-                    f"ray start ended with {ray.returncode}: {self._last_words()}",
-                    fix=f"the whole output is in {self._plan.paths.log}",
-                )
-            if not done:
-                raise FailedError(
-                    "SR-RAY-011",
-                    f"Ray was not ready after {self._plan.timeout:g} s: {self._last_words()}",
-                    fix="free CPU or memory, or raise start.timeout_seconds; the output is in "
-                    f"{self._plan.paths.log}",
-                )
-        finally:
-            for task in (*waits, ended):
-                task.cancel()
-        self._reader = reader
+    def _now(self) -> tuple[Phase, str]:
+        return self._instance.phase, self._instance.reason
 
-    async def _read_output(self, ray: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
-        assert ray.stdout is not None  # noqa: S101  # start_ray asks for a pipe
-        while line := await _next_line(ray.stdout):
-            text = line.decode(errors="replace").strip()
-            if text:
-                self._log.debug("ray: %s", text)
-                self._output = [*self._output[-_OUTPUT_KEPT:], text]
-            if _READY_LINE in line:
-                ready.set()
-
-    def _last_words(self) -> str:
-        """The line of Ray's output that says best what went wrong: the last one that raises."""
-        telling = [line for line in self._output if "Error" in line or "rror:" in line]
-        return (telling or self._output or ["it printed nothing"])[-1]
-
-    async def _until_proven(self) -> None:
+    async def _until_proven(self, ray: RayLife) -> None:
         await self._enter(Phase.PROVING, "")
-        proven = await asyncio.to_thread(self._prove, self._instance)
+        core = CoreProcesses.below(ray.pid)
+        proven = await asyncio.to_thread(self._given.prove, self._instance)
+        lost = [] if proven.ok else core.newly_lost()
+        if not proven.ok and (lost or ray.exit_code is not None):
+            raise self._ray_died(f"{', '.join(lost) or 'ray start'} ended during the proof")
         if not proven.ok:
             raise FailedError(
                 "SR-AUDIT-000",
                 f"Ray is not as planned, so it was stopped again: {proven.reason}",
                 fix="secure-ray explain SR-AUDIT-000",
             )
+        self._instance = replace(self._instance, sound=True)
+        self._has_run = True
         await self._enter(Phase.RUNNING, proven.reason)
 
-    async def _watch(self, ray: asyncio.subprocess.Process) -> None:
-        core = CoreProcesses.below(ray.pid)
+    async def _watch(self, ray: RayLife, heartbeats: HeartbeatLoop | None) -> None:
+        core, self._lost = CoreProcesses.below(ray.pid), ""
+        strays = Every(_LOOK_SECONDS)
         while not self._stop.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), _WATCH_SECONDS)
+            await self._pause(_WATCH_SECONDS)
             reap_orphans(keep=ray.pid)
             if self._plan.ephemeral and os.getppid() != self._parent:
                 self._log.info("the program that started this cluster has ended")
                 return
-            if ray.returncode is not None and not self._stop.is_set():
-                raise IncompleteError(
-                    "SR-RAY-012",
-                    f"Ray died: {why_ray_ended(self._plan.run.ray, ray.returncode)}",
-                    fix="secure-ray up --head starts it again; the logs are in "
-                    f"{self._plan.run.ray}/session_latest/logs",
-                )
+            if heartbeats is not None:
+                self._require_same_head(heartbeats)
+            if ray.exit_code is not None and not self._stop.is_set():
+                raise self._ray_died(why_ray_ended(self._plan.run.ray, ray.exit_code))
             lost = core.newly_lost()
-            if lost and ray.returncode is None:
-                await self._enter(Phase.DEGRADED, f"{', '.join(lost)} ended")
+            # `ray start` goes on without a raylet that was drained, yet the node is gone by then.
+            if heartbeats is not None and any(name.startswith("raylet") for name in lost):
+                raise self._ray_died(f"{', '.join(lost)} ended")
+            if lost and ray.exit_code is None:
+                self._lost = f"{', '.join(lost)} ended"
+                await self._enter(Phase.DEGRADED, self._lost)
+            if self._plan.place.is_private and strays.due():
+                await self._look_for_strays()
 
-    async def _serve(self) -> asyncio.AbstractServer:
-        self._plan.run.control.unlink(missing_ok=True)
-        return await asyncio.start_unix_server(self._answer, path=self._plan.run.control)
+    def _require_same_head(self, heartbeats: HeartbeatLoop) -> None:
+        _require_member(heartbeats)
+        self._epoch = self._epoch or heartbeats.epoch
+        if heartbeats.epoch != self._epoch:
+            # The raylet would go on looking for the old one for a minute.
+            raise self._ray_died("its head has started anew")
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _require_valid_leaf(self) -> None:
+        if self._clock() >= datetime.fromisoformat(self._instance.certificate_expires):
+            raise FailedError(
+                "SR-JOIN-045",
+                "this node's certificate has expired",
+                fix="on the head: secure-ray join-token create; then join again from here",
+            )
+
+    def _ray_died(self, why: str) -> IncompleteError:
+        return IncompleteError(
+            "SR-RAY-012",
+            f"Ray died: {why}",
+            fix=f"{command(self._plan.place.start, self._plan.paths.name)} starts it again; the logs are in "
+            f"{self._plan.run.ray}/session_latest/logs",
+        )
+
+    async def _look_for_strays(self) -> None:
+        """A job can start a program without the guard; what it opens is told at least."""
+        off = await asyncio.to_thread(self._what_is_off)
+        if bool(off) == self._instance.sound:
+            self._instance = replace(self._instance, sound=not off)
+            off = off or self._lost
+            await self._enter(Phase.DEGRADED if off else Phase.RUNNING, off or "as planned")
+
+    def _what_is_off(self) -> str:
         try:
-            if not is_same_user(writer.get_extra_info("socket")):
-                return
-            asked = json.loads(await asyncio.wait_for(reader.readline(), 5))
-            if asked == {"do": "stop"}:
-                self._stop.set()
-                await self._report_end(writer)
-            else:
-                self._send(writer)
-            await writer.drain()
-        except (OSError, ValueError, asyncio.TimeoutError):
-            return  # a client that went away or speaks another language
-        finally:
-            writer.close()
-
-    async def _report_end(self, writer: asyncio.StreamWriter) -> None:
-        async with self._changed:
-            while self._instance.phase not in {Phase.STOPPED, Phase.FAILED}:
-                self._send(writer)
-                await self._changed.wait()
-        self._send(writer)
-
-    def _send(self, writer: asyncio.StreamWriter) -> None:
-        ended = self._instance.phase in {Phase.STOPPED, Phase.FAILED}
-        answer = {"phase": self._instance.phase.value, "reason": self._instance.reason}
-        writer.write(json.dumps({**answer, "done": ended}).encode() + b"\n")
+            strays = self._given.find_strays(self._instance)
+        except InconclusiveError as error:
+            # A job's program that only root may look into (sudo, ping) does not end the cluster.
+            return error.cause
+        return f"open where it should not be: {', '.join(strays)}" if strays else ""
 
 
-def _identity(pid: int) -> ProcessIdentity | None:
-    try:
-        return ProcessIdentity.of(pid)
-    except psutil.NoSuchProcess:
-        return None  # it ended at once, and that has been noticed already
-
-
-async def _next_line(stream: asyncio.StreamReader) -> bytes:
-    while True:
-        try:
-            return await stream.readline()
-        except ValueError:  # too long: asyncio throws away what it has; the rest must be read too
-            continue
+def _require_member(heartbeats: HeartbeatLoop) -> None:
+    if heartbeats.revoked.is_set():
+        raise RejectedError(
+            "SR-JOIN-046",
+            "the head has revoked this node, so its Ray was stopped",
+            fix="secure-ray reset here; then join with a new token, from "
+            "secure-ray join-token create on the head",
+        )
 
 
 def _cause(error: Exception) -> str:

@@ -22,11 +22,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import lock, make_private_directory, write_private
+from secure_ray.base.files import make_private_directory, write_private
+from secure_ray.base.locks import lock
 from secure_ray.pki.facts import CertificateFacts, facts_of, read_facts
 from secure_ray.pki.lifetimes import DEFAULT_LIFETIMES, Lifetimes
 from secure_ray.pki.renewal import Renewal, judge
-from secure_ray.pki.sans import parse_sans
+from secure_ray.pki.sans import EVERY_NODE, parse_sans
 from secure_ray.pki.store import LeafFiles, PkiPaths, prepare, sweep
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def ensure_credentials(
     names = parse_sans(sans)
     prepare(paths)
     with _alone(paths):
-        state = inspect(paths)
-        verdict = judge(state.found, cluster_id=cluster_id, sans=names, now=now)
+        state = inspect(paths, cluster)
+        verdict = judge(state.found, cluster=cluster, cluster_id=cluster_id, sans=names, now=now)
         sweep(paths)
         run = Issuance(paths, Owner(cluster, cluster_id), now, lifetimes)
         root = run.root(state.root, verdict.root)
@@ -179,7 +180,7 @@ def make_foreign_pair(directory: Path, *, now: datetime) -> tuple[Path, Path]:
     from secure_ray.pki.profiles import Owner
 
     owner = Owner("foreign", secrets.token_hex(8))
-    names = parse_sans(("127.0.0.1", "::1", "localhost"))
+    names = parse_sans(EVERY_NODE)
     chain = throw_away_chain(owner, sans=names, now=now, life=FOREIGN_LIFE)
     make_private_directory(directory)
     certificate, key = directory / "foreign.crt", directory / "foreign.key"

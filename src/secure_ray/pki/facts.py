@@ -58,7 +58,7 @@ def read_facts(path: Path) -> CertificateFacts:
         raise FailedError(
             "SR-PKI-011",
             f"{path} holds no certificate",
-            fix="run secure-ray up: it makes a new one where it can",
+            fix="start the cluster again: that makes a new one where it can",
         ) from None
 
 

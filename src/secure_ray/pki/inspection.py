@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
+from secure_ray.base.commands import new_keys
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import read_private
 from secure_ray.pki.facts import facts_of
@@ -43,14 +44,18 @@ class Inspection:
     issuing: Signer | None
 
 
-def inspect(paths: PkiPaths) -> Inspection:
+def inspect(paths: PkiPaths, cluster: str) -> Inspection:
     """Read what is there, as far as it is needed to judge it.
+
+    Args:
+        paths: Where to look.
+        cluster: The cluster's name, for what errors tell to run.
 
     Raises:
         FailedError: a file or directory is not ours alone, or the root CA's certificate is
             damaged.
     """
-    root = _read_root(paths)
+    root = _read_root(paths, cluster)
     found_issuing, issuing = _read_issuing(paths, root)
     found = Found(
         root=FoundRoot(
@@ -65,7 +70,7 @@ def inspect(paths: PkiPaths) -> Inspection:
     return Inspection(found, root, issuing)
 
 
-def _read_root(paths: PkiPaths) -> x509.Certificate | None:
+def _read_root(paths: PkiPaths, cluster: str) -> x509.Certificate | None:
     content = _read_if_there(paths.root_certificate)
     if content is None:
         return None
@@ -74,7 +79,7 @@ def _read_root(paths: PkiPaths) -> x509.Certificate | None:
         raise FailedError(
             "SR-PKI-005",
             f"{paths.root_certificate} is not the certificate of a root CA",
-            fix="put it back from a copy, or secure-ray reset for new keys",
+            fix=f"put it back from a copy, or for new keys: {new_keys(cluster)}",
         )
     return chain[0]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from secure_ray.base.commands import new_keys
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import read_private, write_private
 from secure_ray.base.secrets import Secret
@@ -80,7 +81,7 @@ class Issuance:
         if renewal is None and found is not None:
             return found, False
         try:
-            root_signer = open_root(self.paths, root)
+            root_signer = self._open_root(root)
         except RootKeyError as error:
             if found is None or renewal is None or not renewal.can_wait:
                 raise
@@ -118,13 +119,50 @@ class Issuance:
 
     def _root_key_for_new_root(self) -> EllipticCurvePrivateKey:
         if os.path.lexists(self.paths.root_key):
-            return _open_root_key(self.paths)
+            return self._open_root_key()
         if not os.path.lexists(self.paths.passphrase):
             fresh = Secret.random_hex(PASSPHRASE_BITS)
             write_private(self.paths.passphrase, fresh.reveal().encode())
         key = new_root_key()
-        write_private(self.paths.root_key, key_to_sealed_pem(key, _passphrase(self.paths)))
+        write_private(self.paths.root_key, key_to_sealed_pem(key, self._passphrase()))
         return key
+
+    def _open_root(self, certificate: Certificate) -> Signer:
+        key = self._open_root_key()
+        if key.public_key() != certificate.public_key():
+            raise self._unusable_root_key(
+                f"{self.paths.root_key} is not the key of {self.paths.root_certificate}"
+            )
+        return Signer(certificate, key)
+
+    def _open_root_key(self) -> EllipticCurvePrivateKey:
+        sealed = self.paths.root_key
+        if not os.path.lexists(sealed):
+            raise RootKeyError(
+                "SR-PKI-006",
+                f"the root key {sealed} is not here, and a new issuing CA needs it",
+                fix="put it back for this run, then take it off the machine again",
+            )
+        passphrase = self._passphrase()
+        try:
+            return key_from_pem(read_private(sealed), passphrase)
+        except UnusableKeyError:
+            raise self._unusable_root_key(
+                f"the passphrase in {self.paths.passphrase} does not open {sealed}"
+            ) from None
+
+    def _passphrase(self) -> Secret:
+        file = self.paths.passphrase
+        if not os.path.lexists(file):
+            raise self._unusable_root_key(f"{file}, which opens the root key, is missing")
+        passphrase = read_private(file).decode(errors="replace").strip()
+        if not passphrase:
+            raise self._unusable_root_key(f"{file}, which opens the root key, is empty")
+        return Secret(passphrase)
+
+    def _unusable_root_key(self, cause: str) -> RootKeyError:
+        fix = f"put both back from one copy, or for new keys: {new_keys(self.owner.cluster)}"
+        return RootKeyError("SR-PKI-007", cause, fix=fix)
 
     def _account(self, what: str, renewal: Renewal | None) -> None:
         reason = renewal.reason if renewal else ABSENT
@@ -158,49 +196,6 @@ def throw_away_chain(
 def certificates_to_pem(*certificates: Certificate) -> bytes:
     """A PEM file of certificates, in the order given (RFC 8446 section 4.4.2: leaf first)."""
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-
-
-def open_root(paths: PkiPaths, certificate: Certificate) -> Signer:
-    """The root CA with its key.
-
-    Raises:
-        RootKeyError: the key is not here, cannot be opened, or is another root's.
-        FailedError: a file is not ours alone.
-    """
-    key = _open_root_key(paths)
-    if key.public_key() != certificate.public_key():
-        raise _unusable_root_key(f"{paths.root_key} is not the key of {paths.root_certificate}")
-    return Signer(certificate, key)
-
-
-def _open_root_key(paths: PkiPaths) -> EllipticCurvePrivateKey:
-    if not os.path.lexists(paths.root_key):
-        raise RootKeyError(
-            "SR-PKI-006",
-            f"the root key {paths.root_key} is not here, and a new issuing CA needs it",
-            fix="put it back for this run, then take it off the machine again",
-        )
-    passphrase = _passphrase(paths)
-    try:
-        return key_from_pem(read_private(paths.root_key), passphrase)
-    except UnusableKeyError:
-        raise _unusable_root_key(
-            f"the passphrase in {paths.passphrase} does not open {paths.root_key}"
-        ) from None
-
-
-def _passphrase(paths: PkiPaths) -> Secret:
-    if not os.path.lexists(paths.passphrase):
-        raise _unusable_root_key(f"{paths.passphrase}, which opens the root key, is missing")
-    passphrase = read_private(paths.passphrase).decode(errors="replace").strip()
-    if not passphrase:
-        raise _unusable_root_key(f"{paths.passphrase}, which opens the root key, is empty")
-    return Secret(passphrase)
-
-
-def _unusable_root_key(cause: str) -> RootKeyError:
-    fix = "put both back from one copy, or secure-ray reset for new keys"
-    return RootKeyError("SR-PKI-007", cause, fix=fix)
 
 
 def _new_leaf(

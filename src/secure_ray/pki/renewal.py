@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from secure_ray.base.commands import new_keys
 from secure_ray.base.errors import FailedError
 from secure_ray.pki.lifetimes import RENEW_AT
 
@@ -91,27 +92,36 @@ class Verdict:
     leaf: Renewal | None
 
 
-def judge(found: Found, *, cluster_id: str, sans: tuple[str, ...], now: datetime) -> Verdict:
+def judge(
+    found: Found, *, cluster: str, cluster_id: str, sans: tuple[str, ...], now: datetime
+) -> Verdict:
     """What has to be made so that there is a usable root, issuing CA and leaf for `sans`.
+
+    Args:
+        found: What is there.
+        cluster: The cluster's name, for what errors tell to run.
+        cluster_id: Whose the root CA must be.
+        sans: The names that the leaf must stand for.
+        now: The time, with a time zone.
 
     Raises:
         FailedError: the root is there and cannot be used, or is gone while others come from it.
     """
     return Verdict(
-        root=_judge_root(found.root, cluster_id=cluster_id, now=now),
+        root=_judge_root(found.root, cluster=cluster, cluster_id=cluster_id, now=now),
         issuing=_judge_pair(found.issuing, now=now),
         leaf=_judge_leaf(found.leaf, sans=sans, now=now),
     )
 
 
-def _judge_root(root: FoundRoot, *, cluster_id: str, now: datetime) -> Renewal | None:
+def _judge_root(root: FoundRoot, *, cluster: str, cluster_id: str, now: datetime) -> Renewal | None:
     if root.facts is None:
-        return _judge_missing_root(root)
+        return _judge_missing_root(root, cluster)
     if root.cluster_id != cluster_id:
         raise FailedError(
             "SR-PKI-004",
             f"the root CA here belongs to cluster id {root.cluster_id}, not to {cluster_id}",
-            fix="put the directory back where it came from, or secure-ray reset for new keys",
+            fix=f"put the directory back where it came from, or for new keys: {new_keys(cluster)}",
         )
     if now < root.facts.not_before:
         raise FailedError(
@@ -125,17 +135,17 @@ def _judge_root(root: FoundRoot, *, cluster_id: str, now: datetime) -> Renewal |
             "SR-PKI-002",
             f"the root CA expired on {_shown(root.facts.not_after)}, and the clock says"
             f" {_shown(now)}",
-            fix="set the clock if it is wrong; if it is right: secure-ray reset for new keys",
+            fix=f"set the clock if it is wrong; if it is right: {new_keys(cluster)}",
         )
     return None
 
 
-def _judge_missing_root(root: FoundRoot) -> Renewal:
+def _judge_missing_root(root: FoundRoot, cluster: str) -> Renewal:
     if root.descendants:
         raise FailedError(
             "SR-PKI-003",
             "the root CA's certificate is gone, but certificates that it issued are there",
-            fix="put root.crt back from a copy, or secure-ray reset for new keys",
+            fix=f"put root.crt back from a copy, or for new keys: {new_keys(cluster)}",
         )
     if root.key:
         return Renewal("an earlier run was stopped after it had made the key")

@@ -7,6 +7,9 @@ from ipaddress import IPv6Address, ip_address
 
 from secure_ray.base.errors import UsageError
 
+EVERY_NODE = ("127.0.0.1", "::1", "localhost")
+"""The names of every node: those by which its own processes reach it."""
+
 _LONGEST_DNS_NAME = 253  # RFC 1035 section 2.3.4, without the length bytes
 # Underscores are no part of a host name (RFC 952), yet container runtimes hand them out.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")

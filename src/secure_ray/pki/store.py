@@ -27,13 +27,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import (
-    make_private_directory,
-    remove_tree,
-    replace_link,
-    require_private_directory,
-    write_private,
-)
+from secure_ray.base.files import make_private_directory, remove_tree, replace_link, write_private
+from secure_ray.base.ownership import require_private_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

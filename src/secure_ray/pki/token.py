@@ -39,6 +39,15 @@ def ensure_token(path: Path) -> bool:
     return True
 
 
+def read_token(path: Path) -> Secret:
+    """The cluster token.
+
+    Raises:
+        FailedError: the file is missing, or not ours alone.
+    """
+    return Secret(read_private(path).decode().strip())
+
+
 def _require_token(path: Path) -> None:
     if not _TOKEN.fullmatch(read_private(path)):
         raise FailedError(

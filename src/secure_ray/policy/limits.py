@@ -24,6 +24,10 @@ _LARGEST_DEFAULT_OBJECT_STORE = 200 * 1000**3
 _RESERVE_SHARE = 0.1
 _SMALLEST_RESERVE = 512 * MIB
 _SMALLEST_WORK_MEMORY = 128 * MIB
+# What resource isolation keeps for Ray's own processes at least (Ray 2.52.1 to 2.60.0,
+# _private/ray_constants.py: DEFAULT_MIN_SYSTEM_RESERVED_CPU_CORES, ..._MEMORY_BYTES).
+_LEAST_RESERVED_CPUS = 1
+_LEAST_RESERVED_MEMORY = 500 * MIB
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def decide_limits(
     memory = wanted.memory
     if memory is None:
         memory = max(_SMALLEST_WORK_MEMORY, host.memory - reserve - store)
-    isolation = wanted.resource_isolation != "off" and not host.isolation_obstacle
+    obstacle = _isolation_obstacle(host)
     limits = Limits(
         num_cpus=host.cpus if wanted.num_cpus is None else wanted.num_cpus,
         num_gpus=host.gpus if wanted.num_gpus is None else wanted.num_gpus,
@@ -92,8 +96,8 @@ def decide_limits(
         resources=dict(wanted.resources),
         reserve=reserve,
         memory_usage_threshold=wanted.memory_usage_threshold,
-        isolation=isolation,
-        isolation_note=_isolation_note(wanted.resource_isolation, host.isolation_obstacle),
+        isolation=wanted.resource_isolation != "off" and not obstacle,
+        isolation_note=_isolation_note(wanted.resource_isolation, obstacle),
     )
     return limits, _refusals(limits, wanted, host, origin)
 
@@ -104,6 +108,17 @@ def _default_object_store(host: Host) -> int:
         # Above what shared memory holds Ray falls back to a disk file, slow and in the open.
         store = min(store, int(host.shared_memory * 0.95))
     return max(store, SMALLEST_OBJECT_STORE)
+
+
+def _isolation_obstacle(host: Host) -> str:
+    """Why Ray's resource isolation cannot work on `host`; "" when it can.
+
+    Ray keeps a CPU for its own processes and refuses to start when that is the only one (Ray
+    2.60.0, _private/resource_isolation_config.py).
+    """
+    if not host.isolation_obstacle and host.cpus <= _LEAST_RESERVED_CPUS:
+        return "Ray needs a second CPU for it"
+    return host.isolation_obstacle
 
 
 def _isolation_note(wanted: str, obstacle: str) -> str:
@@ -120,6 +135,7 @@ def _refusals(
         *_object_store_outside(limits, host),
         *_memory_over(limits, wanted, host),
         *_impossible_isolation(wanted, host),
+        *_reserved_outside(limits, wanted, host),
     )
     return tuple(
         Refusal(rule, subject, origin.get(f"limits.{key}", f"limits.{key}"), _WHY[rule], fix)
@@ -137,6 +153,7 @@ _WHY = {
     "SR-LIMIT-004": "Ray does not start with less than 75 MiB.",
     "SR-LIMIT-005": "Ray would keep the objects in a file on disk: slow, and outside of memory.",
     "SR-LIMIT-006": "Ray would start half-way and stop.",
+    "SR-LIMIT-007": "Ray would not start.",
 }
 
 
@@ -171,10 +188,26 @@ def _memory_over(limits: Limits, wanted: LimitSettings, host: Host) -> Iterator[
 
 
 def _impossible_isolation(wanted: LimitSettings, host: Host) -> Iterator[_Wish]:
-    if wanted.resource_isolation == "on" and host.isolation_obstacle:
-        subject = f"resource isolation asked for, which cannot work here: {host.isolation_obstacle}"
+    obstacle = _isolation_obstacle(host)
+    if wanted.resource_isolation == "on" and obstacle:
+        subject = f"resource isolation asked for, which cannot work here: {obstacle}"
         fix = 'set limits.resource_isolation to "auto"'
         yield "SR-LIMIT-006", "resource_isolation", subject, fix
+
+
+def _reserved_outside(limits: Limits, wanted: LimitSettings, host: Host) -> Iterator[_Wish]:
+    """Without isolation nothing is reserved, so that there is nothing to refuse."""
+    cpus, memory = wanted.system_reserved_cpu, wanted.system_reserved_memory
+    if not limits.isolation:
+        return
+    if cpus is not None and not _LEAST_RESERVED_CPUS <= cpus < host.cpus:
+        subject = f"{cpus:g} CPUs asked for Ray's own processes, {host.cpus} usable here"
+        fix = f"reserve at least {_LEAST_RESERVED_CPUS} and less than {host.cpus}"
+        yield "SR-LIMIT-007", "system_reserved_cpu", subject, fix
+    if memory is not None and not _LEAST_RESERVED_MEMORY <= memory <= host.memory:
+        subject = f"{_mib(memory)} asked for Ray's own processes, {_mib(host.memory)} usable here"
+        fix = f"reserve {_mib(_LEAST_RESERVED_MEMORY)} to {_mib(host.memory)}"
+        yield "SR-LIMIT-007", "system_reserved_memory", subject, fix
 
 
 def _mib(size: int) -> str:

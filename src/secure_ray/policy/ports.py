@@ -1,15 +1,18 @@
-"""The port plan: which component of Ray listens where, and how each is told.
+"""The port plan: which component listens where, and how each is told.
 
-One table that the launch, the proof, the firewall and the docs share. A cluster takes one block of
-ports: the services at the block's start, the workers and drivers behind them. Blocks end below
-32768, where Linux begins to hand out ports by itself, so that no outgoing connection takes one.
+One table that the launch, the proof, the guard, the firewall and the docs share. A cluster takes
+one block of ports: the services at the block's start, the workers and drivers behind them. Blocks
+end below 32768, where Linux begins to hand out ports by itself, so that no outgoing connection
+takes one. All nodes of a cluster have the same numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from secure_ray.policy.addresses import LOOPBACK, AddressKind, kind_of, same_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +30,21 @@ class Protocol(Enum):
     GRPC = "grpc"  # mutual TLS and token
     HTTP = "http"  # token; plain HTTP, so loopback only
     EXPORTER = "exporter"  # plain HTTP that asks for no token
+    HTTPS = "https"  # TLS 1.2 or newer; a client certificate for all but joining
+    STREAM = "stream"  # mutual TLS around a stream of bytes
+    FORWARDER = "forwarder"  # takes plain HTTP on loopback, carries it on by mutual TLS
+
+
+class Reach(Enum):
+    """Where a component listens in private mode; in local mode all are on loopback."""
+
+    NODE = "node"  # the node's private address
+    LOOPBACK = "loopback"  # plain, so never where another host could read it
 
 
 @dataclass(frozen=True)
 class Component:
-    """One listener of Ray.
+    """One listener of Ray, or of secure-ray itself.
 
     Attributes:
         name: The name in the settings file, in output and in the audit.
@@ -43,6 +56,9 @@ class Component:
         metrics: True when it exists only with `[metrics] enabled`.
         dashboard: True when it exists only with `[dashboard] enabled`.
         asks_since: The first Ray in which it asks for the token; kept closed in older ones.
+        reach: Where it listens in private mode.
+        head: True when it exists on the head only.
+        ours: True when it is of secure-ray, not of Ray; such a one exists in private mode only.
     """
 
     name: str
@@ -54,11 +70,17 @@ class Component:
     metrics: bool = False
     dashboard: bool = False
     asks_since: str = ""
+    reach: Reach = Reach.LOOPBACK
+    head: bool = False
+    ours: bool = False
 
 
 # Ray 2.60.0: scripts/scripts.py `start`, dashboard/consts.py, autoscaler/_private/constants.py.
-COMPONENTS = (
-    Component("gcs", "control store (GCS)", 0, Protocol.GRPC, flag="--port"),
+ALL_COMPONENTS = (
+    Component(
+        "gcs", "control store (GCS)", 0, Protocol.GRPC, flag="--port", reach=Reach.NODE, head=True
+    ),
+    # On a worker the port is a forwarder's of secure-ray, which leads to the head's dashboard.
     Component(
         "dashboard",
         "dashboard and Jobs API",
@@ -67,9 +89,25 @@ COMPONENTS = (
         flag="--dashboard-port",
         dashboard=True,
     ),
-    Component("node_manager", "raylet", 2, Protocol.GRPC, flag="--node-manager-port"),
-    Component("object_manager", "object transfer", 3, Protocol.GRPC, flag="--object-manager-port"),
-    Component("agent_grpc", "node agent", 4, Protocol.GRPC, flag="--dashboard-agent-grpc-port"),
+    Component(
+        "node_manager", "raylet", 2, Protocol.GRPC, flag="--node-manager-port", reach=Reach.NODE
+    ),
+    Component(
+        "object_manager",
+        "object transfer",
+        3,
+        Protocol.GRPC,
+        flag="--object-manager-port",
+        reach=Reach.NODE,
+    ),
+    Component(
+        "agent_grpc",
+        "node agent",
+        4,
+        Protocol.GRPC,
+        flag="--dashboard-agent-grpc-port",
+        reach=Reach.NODE,
+    ),
     Component(
         "agent_http",
         "node agent (HTTP)",
@@ -84,12 +122,7 @@ COMPONENTS = (
         "runtime_env", "runtime environments", 6, Protocol.HTTP, flag="--runtime-env-agent-port"
     ),
     Component(
-        "metrics",
-        "node metrics",
-        7,
-        Protocol.EXPORTER,
-        flag="--metrics-export-port",
-        metrics=True,
+        "metrics", "node metrics", 7, Protocol.EXPORTER, flag="--metrics-export-port", metrics=True
     ),
     Component(
         "dashboard_metrics",
@@ -98,6 +131,7 @@ COMPONENTS = (
         Protocol.EXPORTER,
         variable="DASHBOARD_METRIC_PORT",
         metrics=True,
+        head=True,
     ),
     Component(
         "autoscaler_metrics",
@@ -106,9 +140,20 @@ COMPONENTS = (
         Protocol.EXPORTER,
         variable="AUTOSCALER_METRIC_PORT",
         metrics=True,
+        head=True,
     ),
+    Component(
+        "nodes", "door for nodes", 10, Protocol.HTTPS, reach=Reach.NODE, head=True, ours=True
+    ),
+    Component("relay", "relay between nodes", 11, Protocol.STREAM, reach=Reach.NODE, ours=True),
+    Component("relay_agent", "way to other nodes' agents", 12, Protocol.FORWARDER, ours=True),
 )
+# Those of Ray, which are told their ports.
+COMPONENTS = tuple(component for component in ALL_COMPONENTS if not component.ours)
 COMPONENT_NAMES = tuple(component.name for component in COMPONENTS)
+# Where the guard puts what must stay on this host: 127.0.0.2 where Ray asked for the node's address,
+# for the agent takes its HTTP port on 127.0.0.1 as well (Ray 2.60.0, dashboard/http_server_agent.py).
+_LOOPBACKS = (LOOPBACK, "127.0.0.2", "::1")
 
 
 @dataclass(frozen=True)
@@ -130,6 +175,8 @@ class PortPlan:
             which they cannot bind, and so do without a listener.
         first_worker: First port for workers and drivers.
         last_worker: Last port for workers and drivers, included.
+        private: Whether the cluster listens on a private address, so that others can join.
+        head: Whether this is the head's; all nodes have the same numbers.
     """
 
     base: int
@@ -137,6 +184,8 @@ class PortPlan:
     first_worker: int
     last_worker: int
     closed: tuple[Component, ...] = ()
+    private: bool = False
+    head: bool = True
 
     def port(self, name: str) -> int:
         """The port of component `name`. Raises KeyError when this cluster does not run it."""
@@ -161,6 +210,104 @@ class PortPlan:
         """Whether a process of this cluster may listen on `port`."""
         planned = {entry.port for entry in self.ports}
         return port in planned or self.first_worker <= port <= self.last_worker
+
+    @property
+    def of_ray(self) -> tuple[PlannedPort, ...]:
+        """Those that Ray is told; on a worker the dashboard's port is ours."""
+        return tuple(
+            planned
+            for planned in self.ports
+            if not planned.component.ours and (self.head or planned.component.name != "dashboard")
+        )
+
+    def for_worker(self) -> PortPlan:
+        """The plan of a worker that joins the head with this plan."""
+        ports = tuple(planned for planned in self.ports if not planned.component.head)
+        return replace(self, ports=ports, head=False)
+
+    def expected(self, node: str) -> tuple[ExpectedSocket, ...]:
+        """The sockets that must exist on the node whose address is `node`."""
+        return tuple(
+            ExpectedSocket(planned, self._addresses(planned, node)) for planned in self.ports
+        )
+
+    def allows_at(self, node: str, address: str, port: int) -> bool:
+        """Whether a process of this cluster may listen on `address` and `port` of node `node`."""
+        stays_here = kind_of(address.partition("%")[0]) is AddressKind.LOOPBACK
+        if not stays_here and not same_address(address, node):
+            return False
+        if self.first_worker <= port <= self.last_worker:
+            return stays_here or self.private
+        wanted = Reach.LOOPBACK if stays_here else Reach.NODE
+        return any(entry.port == port for entry in self.ports if self._reach(entry) is wanted)
+
+    @property
+    def loopback_ports(self) -> frozenset[int]:
+        """For the guard: what is bound to these stays on this host, whatever it asks for.
+
+        The reservation is among them: what is kept closed is given that port and must not find it
+        free on the node's address.
+        """
+        kept = self._ports_of(Reach.LOOPBACK)
+        return kept | {self.reservation} if self.private else kept
+
+    @property
+    def node_ports(self) -> frozenset[int]:
+        """For the guard: listeners of Ray on the node's address that Ray also dials on loopback."""
+        ours = {planned.port for planned in self.ports if planned.component.ours}
+        return self._ports_of(Reach.NODE) - ours
+
+    @property
+    def relayed(self) -> dict[int, int]:
+        """For the guard: plain HTTP ports of other nodes, and the forwarder here that leads there.
+
+        The dashboard runs on the head alone; the job agents that it asks run everywhere.
+        """
+        if not self.private:
+            return {}
+        ways = {"agent_http": "relay_agent"} | ({} if self.head else {"dashboard": "dashboard"})
+        ports = {planned.component.name: planned.port for planned in self.ports}
+        return {ports[far]: ports[near] for far, near in ways.items() if far in ports}
+
+    @property
+    def opened(self) -> tuple[tuple[int, int], ...]:
+        """For the firewall: first and last port of what the other nodes of the cluster reach."""
+        if not self.private:
+            return ()
+        single = [(port, port) for port in sorted(self._ports_of(Reach.NODE))]
+        return (*single, (self.first_worker, self.last_worker))
+
+    def _ports_of(self, reach: Reach) -> frozenset[int]:
+        if not self.private:
+            return frozenset()
+        return frozenset(entry.port for entry in self.ports if entry.component.reach is reach)
+
+    def _reach(self, planned: PlannedPort) -> Reach:
+        return planned.component.reach if self.private else Reach.LOOPBACK
+
+    def _addresses(self, planned: PlannedPort, node: str) -> tuple[str, ...]:
+        if self._reach(planned) is Reach.NODE:
+            return (node,)
+        guarded = self.private and not planned.component.ours
+        return _LOOPBACKS if guarded else (LOOPBACK,)
+
+
+@dataclass(frozen=True)
+class ExpectedSocket:
+    """A listener that must exist.
+
+    Attributes:
+        planned: The component and its port.
+        addresses: It listens on one of them at least.
+    """
+
+    planned: PlannedPort
+    addresses: tuple[str, ...]
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self.planned.port
 
 
 def block_bases(first: int | None = None) -> tuple[int, ...]:
@@ -190,6 +337,7 @@ def plan_ports(
     metrics: bool,
     dashboard: bool,
     closed: tuple[Component, ...] = (),
+    private: bool = False,
 ) -> PortPlan:
     """The plan for the block at `base`.
 
@@ -200,13 +348,15 @@ def plan_ports(
         metrics: Whether the exporters run.
         dashboard: Whether the dashboard runs.
         closed: Components that must not listen.
+        private: Whether other nodes can join; then there are listeners of ours too.
     """
     ports = tuple(
         PlannedPort(component, fixed.get(component.name, base + component.offset))
-        for component in COMPONENTS
+        for component in ALL_COMPONENTS
         if (metrics or not component.metrics)
         and (dashboard or not component.dashboard)
+        and (private or not component.ours)
         and component not in closed
     )
     first, last = workers or (base + WORKER_OFFSET, base + BLOCK_SIZE - 1)
-    return PortPlan(base, ports, first, last, closed)
+    return PortPlan(base, ports, first, last, closed, private)

@@ -61,6 +61,9 @@ def _entries() -> tuple[Rule, ...]:
     from secure_ray.policy.rules_audit import AUDIT_RULES
     from secure_ray.policy.rules_code import CODE_RULES
     from secure_ray.policy.rules_data import DATA_RULES
+    from secure_ray.policy.rules_guard import GUARD_RULES
+    from secure_ray.policy.rules_join import JOIN_RULES
+    from secure_ray.policy.rules_network import NETWORK_RULES
     from secure_ray.policy.rules_pki import PKI_RULES
     from secure_ray.policy.rules_ray import RAY_RULES
     from secure_ray.policy.rules_settings import SETTINGS_RULES
@@ -72,7 +75,10 @@ def _entries() -> tuple[Rule, ...]:
         *DATA_RULES,
         *RAY_RULES,
         *AUDIT_RULES,
+        *GUARD_RULES,
+        *NETWORK_RULES,
         *PKI_RULES,
+        *JOIN_RULES,
         *STATE_RULES,
         *SETTINGS_RULES,
     )

@@ -92,6 +92,22 @@ ACCESS_RULES = (
         "in every block that was tried.",
         "Stop a cluster that you do not need (secure-ray down --cluster NAME), or set ports.base.",
     ),
+    failure(
+        "SR-NET-013",
+        "a port of the cluster is taken on this worker",
+        "All nodes of a cluster have the same ports, those that the head chose; this host uses "
+        "one of them for something else.",
+        "Stop what has it (ss -ltnp). Otherwise choose another block for all: on the head, set "
+        "ports.base, then secure-ray down, secure-ray up --head, and join again.",
+    ),
+    failure(
+        "SR-NET-014",
+        "a socket of secure-ray's own cannot be opened",
+        "In private mode the supervisor listens on the node's address too: its relay, and on a head "
+        "the door for nodes. The address is gone from this host, or a port has been taken since it "
+        "was found free.",
+        "Compare ip address with what secure-ray status shows; then start it again.",
+    ),
     Rule(
         "SR-AUTH-001",
         "token authentication would be off",

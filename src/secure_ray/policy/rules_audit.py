@@ -90,6 +90,32 @@ AUDIT_RULES = (
         "behind secure-ray: look for it with `grep -z RAY_AUTH_MODE /proc/PID/environ`.",
     ),
     _proof(
+        "SR-AUDIT-014",
+        Severity.CRITICAL,
+        "the relay or the door for nodes talks to a client without TLS",
+        "Whatever answers there is not secure-ray, or has lost its encryption: requests with the "
+        "cluster token in them cross the network in the clear.",
+        "secure-ray down, then see who has the port: ss -ltnp. Then secure-ray up --head (on a "
+        "worker: secure-ray up).",
+    ),
+    _proof(
+        "SR-AUDIT-015",
+        Severity.CRITICAL,
+        "the relay or the door for nodes serves a client without a certificate",
+        "Through the relay every host of the network reaches the job agent and the dashboard, one "
+        "token away from running code; through the door it learns who is in the cluster.",
+        "secure-ray down, then see who has the port: ss -ltnp. Then secure-ray up --head (on a "
+        "worker: secure-ray up); if it comes back, report it.",
+    ),
+    _proof(
+        "SR-AUDIT-016",
+        Severity.CRITICAL,
+        "the relay or the door for nodes takes a certificate of another CA",
+        "Anybody can make a CA and a certificate in a minute, and with it pass for a node.",
+        "secure-ray down, look for a second certificate in ca.crt, then secure-ray up --head (on "
+        "a worker: secure-ray up); if it comes back, report it.",
+    ),
+    _proof(
         "SR-AUDIT-020",
         Severity.CRITICAL,
         "HTTP answers a request without the token",
@@ -189,7 +215,7 @@ AUDIT_RULES = (
         "a rule is suspended by an override",
         "What the rule keeps out is let in until the override ends. It stays red, so that nobody "
         "forgets it.",
-        "Remove it from [override] in the settings file, then secure-ray down and up --head.",
+        "Remove it from [override] in the settings file, then: secure-ray down, secure-ray up --head.",
     ),
     failure(
         "SR-PROBE-001",

@@ -127,6 +127,15 @@ DATA_RULES = (
         Severity.MEDIUM,
     ),
     Rule(
+        "SR-LIMIT-007",
+        "a reserve for Ray's own processes that this host does not have",
+        "With resource isolation Ray keeps at least 1 CPU and 500 MiB for itself, and does not start "
+        "when that leaves none or is not there.",
+        "Correct limits.system_reserved_cpu or limits.system_reserved_memory, or leave it out.",
+        _NO,
+        Severity.MEDIUM,
+    ),
+    Rule(
         "SR-LIMIT-020",
         "limits would be switched off",
         "One job could take the whole host.",

@@ -126,6 +126,21 @@ RAY_RULES = (
         "secure_init would hand out that Ray as if it were hardened.",
         "Call ray.shutdown() before secure_init, or secure_init instead of ray.init.",
     ),
+    failure(
+        "SR-RAY-030",
+        "Ray does not answer about its nodes",
+        "The control store is on the head. It has stopped, cannot be reached from here, or takes "
+        "this node's certificate or token for a stranger's.",
+        "secure-ray status here and on the head; supervisor.log in the cluster's directory says "
+        "when the head was lost.",
+    ),
+    failure(
+        "SR-RAY-031",
+        "a drained node still has work",
+        "Ray gives it nothing new, but running tasks go on, and a live actor keeps the node. "
+        "Nothing is stopped by force.",
+        "Run it again to go on waiting; ray list actors --filter state=ALIVE shows what is left.",
+    ),
     Rule(
         "SR-VER-001",
         "a Ray without token authentication",
@@ -157,6 +172,16 @@ RAY_RULES = (
         "Install a fixed Ray, or set a new end with a reason.",
         _NO,
         Severity.HIGH,
+    ),
+    Rule(
+        "SR-VER-005",
+        "private mode on a Ray whose node agent asks for no token",
+        "Before 2.54 whoever reaches the agent's HTTP port runs code. In local mode secure-ray "
+        "keeps that port closed; in private mode the agent would take another loopback address "
+        "and be open to every user of this host.",
+        "pip install --upgrade 'ray[default]'; or stay on this machine: --bind local.",
+        _NO,
+        Severity.CRITICAL,
     ),
     failure(
         "SR-VER-006",

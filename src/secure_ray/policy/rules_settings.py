@@ -59,9 +59,10 @@ SETTINGS_RULES = (
     ),
     failure(
         "SR-CFG-012",
-        "`up` without --head",
-        "This version starts head nodes only; it joins no others.",
-        "secure-ray up --head",
+        "`up` is told neither or both of --head and --join",
+        "A node is a head or a worker. Only a worker that has joined before needs neither.",
+        "secure-ray up --head, or secure-ray up --join - with the string that secure-ray "
+        "join-token create prints on the head.",
     ),
     failure(
         "SR-CFG-013",
@@ -86,6 +87,37 @@ SETTINGS_RULES = (
         "the command after `run --` cannot be run",
         "It is not installed, not on PATH, or not executable.",
         "Try it without secure-ray; give its whole path.",
+    ),
+    failure(
+        "SR-CFG-017",
+        "`up --head` where a worker is",
+        "This directory holds what makes this host a node of another head's cluster; a head would "
+        "replace it.",
+        "secure-ray up starts the worker; for a head beside it: secure-ray up --head --cluster "
+        "NAME; to give the worker up first: secure-ray reset.",
+    ),
+    failure(
+        "SR-CFG-018",
+        "`down --drain` on a head",
+        "The control store is on the head: when it ends, so does the work of all nodes, and Ray "
+        "cannot move it elsewhere.",
+        "Let the work end, then: secure-ray down. To empty a worker, on the head: secure-ray node "
+        "drain NAME.",
+    ),
+    failure(
+        "SR-CFG-019",
+        "`up --join` with --dry-run",
+        "A worker's name and ports are the head's to give, and joining spends the string: there is "
+        "no plan to print before.",
+        "secure-ray up --join -; once it has joined, secure-ray up --dry-run prints its plan.",
+    ),
+    failure(
+        "SR-CFG-020",
+        "a worker is to listen elsewhere than where it reaches its head from",
+        "A worker's address is the one that the head sees, which its certificate bears: network.bind "
+        "cannot choose another one.",
+        "Leave --bind and network.bind out on a worker; or give a route to the head by that "
+        "address (ip route get HEAD shows the one taken).",
     ),
     failure(
         "SR-CLI-001",
@@ -118,5 +150,12 @@ SETTINGS_RULES = (
         "the unit would run Ray as root",
         "Whatever the jobs contain would own the host.",
         "useradd --create-home ray, then: secure-ray deploy systemd --user ray",
+    ),
+    failure(
+        "SR-DEPLOY-003",
+        "the user has no name to put into the unit",
+        "The list of users has no entry for it, as for the user of many a container; systemd starts "
+        "a service for an account.",
+        "Give the account that Ray shall run as: secure-ray deploy systemd --user ray",
     ),
 )

@@ -100,4 +100,11 @@ STATE_RULES = (
         "reset removes the keys, the token and the logs that it works with.",
         "secure-ray down, then secure-ray reset.",
     ),
+    failure(
+        "SR-STATE-010",
+        "the record of a running cluster cannot be read",
+        "Another version of secure-ray started it, or the file is damaged. Its ports, its token and "
+        "what was proven of it are unknown to this version, so no program joins it.",
+        "secure-ray down, then secure-ray up --head; or use the version that started it.",
+    ),
 )

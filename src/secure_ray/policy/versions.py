@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import Refusal
 from secure_ray.policy.advisories import INFORMATIONAL, RAY, Advisory, affecting
+from secure_ray.policy.ports import open_to_anybody
 from secure_ray.policy.rules import RULES
 from secure_ray.policy.values import shown
 
@@ -59,6 +60,29 @@ def judge_ray(
         for advisory in affecting(book, RAY, version)
         if advisory.severity != INFORMATIONAL
         for refusal in _judge_advisory(version, advisory, overrides, now)
+    )
+
+
+def judge_private(version: str) -> tuple[Refusal, ...]:
+    """Why this Ray may not be part of a cluster of several hosts; empty when it may.
+
+    What asks for no token is kept closed in local mode: it is given a port on 127.0.0.1 that is
+    taken. In private mode it asks for that port on the node's address, which the bind guard maps
+    to 127.0.0.2, where the port is free.
+    """
+    from packaging.version import InvalidVersion
+
+    try:
+        found = open_to_anybody(version)
+    except InvalidVersion:  # refused by `judge_ray`
+        return ()
+    return tuple(
+        _refusal(
+            "SR-VER-005",
+            f"private mode needs Ray {component.asks_since} or newer; the {component.title} of "
+            f"Ray {version} asks for no token",
+        )
+        for component in found
     )
 
 

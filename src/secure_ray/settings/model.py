@@ -18,6 +18,7 @@ from secure_ray.settings.values import (
     Count,
     FlagName,
     Fraction,
+    Network,
     PathText,
     Port,
     PortRange,
@@ -36,9 +37,16 @@ from secure_ray.settings.values import (
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True):
-    """Where the cluster listens."""
+    """Where the cluster listens.
+
+    `bind` is "local", "private", an address of this host or a name of it; whether the address may
+    be listened on is for `policy.bind`. `join_from` narrows where the firewall lets nodes join from;
+    empty, it is the private range of the head's address.
+    """
 
     bind: Bind = "local"
+    firewall: Literal["auto", "off"] = "auto"
+    join_from: tuple[Network, ...] = ()
 
 
 class PortSettings(Struct, frozen=True, kw_only=True):

@@ -23,7 +23,20 @@ PREFIX = "SECURE_RAY_"
 _SEPARATOR = "__"
 # Read elsewhere, before there are settings, or set by secure-ray for the processes it starts.
 RESERVED_VARIABLES = frozenset(
-    PREFIX + name for name in ("HOME", "CONFIG", "CLUSTER", "INSTANCE", "START", "TRACEBACK")
+    PREFIX + name
+    for name in (
+        "HOME",
+        "CONFIG",
+        "CLUSTER",
+        "INSTANCE",
+        "START",
+        "SESSIONS",
+        "TRACEBACK",
+        "GUARD_NODE",
+        "GUARD_LOOPBACK_PORTS",
+        "GUARD_NODE_PORTS",
+        "GUARD_RELAYED",
+    )
 )
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -18,6 +18,13 @@ from secure_ray.settings.sizes import parse_size, spell_size
 FIRST_PORT = 1024
 LAST_PORT = 65535
 _LOOPBACK_NAMES = ("local", "127.0.0.1", "localhost")
+_BIND_WORDS = ("local", "private")
+# RFC 1123, 2.1. The last label is not a number: `10.1` and `0x7f000001` would be read as IPv4
+# addresses that nobody recognises (inet_aton(3)).
+_HOST_NAME = (
+    r"(?=.{1,253}\Z)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*"
+    r"(?!([0-9]+|0[xX][0-9A-Fa-f]*)\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
 # Ray 2.60.0, _private/resource_and_label_spec.py: these have options of their own.
 _BUILT_IN_RESOURCES = {"CPU", "GPU", "memory", "object_store_memory"}
 # No zero byte, and no half of a surrogate pair: neither can be given to a process.
@@ -41,7 +48,31 @@ class Form(Struct, frozen=True):
 def _read_bind(value: object) -> str:
     if value in _LOOPBACK_NAMES:
         return "local"
-    raise ValueError('should be "local": this version binds to localhost only')
+    if isinstance(value, str) and (value == "private" or _is_host(value)):
+        return value
+    raise ValueError('should be "local", "private", or an address or a name of this host')
+
+
+def _is_host(text: str) -> bool:
+    from ipaddress import ip_address
+
+    try:
+        ip_address(text)
+    except ValueError:
+        return text.lower() not in _BIND_WORDS and bool(re.fullmatch(_HOST_NAME, text))
+    return True
+
+
+def _read_network(value: object) -> str:
+    from ipaddress import ip_network
+
+    wanted = 'should be a network, for example "10.0.0.0/24"'
+    if not isinstance(value, str):
+        raise ValueError(wanted)  # noqa: TRY004  # one error for all that is no network
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError(wanted) from None
 
 
 def _read_range(value: object) -> str:
@@ -130,7 +161,8 @@ Fraction = Annotated[float, Meta(gt=0, lt=1)]
 Amount = Annotated[float, Form(_read_finite), Meta(ge=0)]
 PositiveAmount = Annotated[float, Form(_read_finite), Meta(gt=0)]
 PathText = Annotated[str, Form(_read_path)]
-Bind = Annotated[Literal["local"], Form(_read_bind)]
+Bind = Annotated[str, Form(_read_bind)]
+Network = Annotated[str, Form(_read_network)]
 PortRange = Annotated[str, Form(_read_range)]
 Until = Annotated[datetime, Form(_read_until, _spell_until)]
 ResourceName = Annotated[str, Form(_read_resource_name)]

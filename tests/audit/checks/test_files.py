@@ -103,19 +103,19 @@ def test_token_behind_a_link(target: Target, tmp_path: Path) -> None:
 
 
 def test_session_parent_open_to_others(target: Target) -> None:
-    target.session_parent.chmod(0o777)
-    assert _failures(target) == _failed(SESSION, target.session_parent)
+    target.ray_parents[0].chmod(0o777)
+    assert _failures(target) == _failed(SESSION, target.ray_parents[0])
 
 
 def test_session_parent_behind_a_link(target: Target) -> None:
-    elsewhere = target.session_parent.with_name("elsewhere")
-    target.session_parent.rename(elsewhere)
-    target.session_parent.symlink_to(elsewhere)
-    assert (SESSION.code, str(target.session_parent)) in _failures(target)
+    elsewhere = target.ray_parents[0].with_name("elsewhere")
+    target.ray_parents[0].rename(elsewhere)
+    target.ray_parents[0].symlink_to(elsewhere)
+    assert (SESSION.code, str(target.ray_parents[0])) in _failures(target)
 
 
 def test_what_ray_opens_below_the_session_parent_is_its_parents_affair(target: Target) -> None:
-    below = target.session_parent / "session_latest"
+    below = target.ray_parents[0] / "session_latest"
     below.mkdir()
     below.chmod(0o777)
     assert _failures(target) == []
@@ -137,7 +137,7 @@ def test_relative_name_says_nothing_of_the_place(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Relative to whose directory? Here it would seem to lie in ours."""
-    monkeypatch.chdir(target.session_parent)
+    monkeypatch.chdir(target.ray_parents[0])
     with socket.socket(socket.AF_UNIX) as odd:
         odd.bind("agent")
         assert _failures(target) == _failed(SOCKET, "agent")

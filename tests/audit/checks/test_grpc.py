@@ -31,7 +31,7 @@ PORTS = len(CALLS) + 1  # and one worker
 REFUSED = ProbeResult(Outcome.REFUSED, "closed by the server")
 UNAUTHENTICATED = ProbeResult(Outcome.ACCEPTED, status=16)
 GOOD = Knocks(REFUSED, REFUSED, REFUSED, UNAUTHENTICATED, UNAUTHENTICATED)
-DOOR = Door("raylet", 1, "/m")
+DOOR = Door("raylet", "127.0.0.1", 1, "/m")
 
 
 def _statuses(target: Target) -> dict[str, set[Status]]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from secure_ray.audit.checks.listeners import ADDRESS, CHECK, ON_PLAN, PLAN_MET, judge
+from secure_ray.audit.checks.listeners import ADDRESS, CHECK, ON_PLAN, PLAN_MET, judge, only_late
 from secure_ray.audit.findings import Status
-from secure_ray.network.listeners import Kind, Listener
+from secure_ray.network.listeners import Kind, Listener, listeners_of
 
 if TYPE_CHECKING:
     from secure_ray.audit.findings import Finding, Rule
@@ -29,19 +29,19 @@ def test_hardened_cluster(target: Target) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0", "10.0.0.5", "fe80::1%eth0"])
 def test_listener_off_loopback(target: Target, address: str) -> None:
-    findings = judge(target, (_listener(target, address),))
+    findings = judge(target.bind, target.ports, (_listener(target, address),))
     assert [finding.actual for finding in _failed(findings, ADDRESS)] == [address]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5"])
 def test_listener_where_the_cluster_is_bound(target: Target, address: str) -> None:
-    findings = judge(replace(target, bind="10.0.0.5"), (_listener(target, address),))
+    findings = judge("10.0.0.5", target.ports, (_listener(target, address),))
     assert not _failed(findings, ADDRESS)
 
 
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
 def test_wildcard_is_never_right(target: Target, wildcard: str) -> None:
-    findings = judge(replace(target, bind=wildcard), (_listener(target, wildcard),))
+    findings = judge(wildcard, target.ports, (_listener(target, wildcard),))
     assert _failed(findings, ADDRESS)
 
 
@@ -54,11 +54,11 @@ def test_listener_that_nobody_planned(target: Target) -> None:
 
 def test_udp_is_never_planned(target: Target) -> None:
     listener = _listener(target, "127.0.0.1", kind=Kind.UDP)
-    assert _failed(judge(target, (listener,)), ON_PLAN)
+    assert _failed(judge(target.bind, target.ports, (listener,)), ON_PLAN)
 
 
 def test_planned_component_that_does_not_listen(target: Target) -> None:
-    failed = _failed(judge(target, ()), PLAN_MET)
+    failed = _failed(judge(target.bind, target.ports, ()), PLAN_MET)
     assert len(failed) == len(target.ports.ports)
 
 
@@ -66,3 +66,14 @@ def test_planned_port_of_another_program(target: Target) -> None:
     """Who listens on the dashboard's port must be a process of this cluster."""
     strangers = replace(target, pids=())
     assert len(_failed(list(CHECK.run(strangers)), PLAN_MET)) == len(target.ports.ports)
+
+
+def test_only_what_comes_late_is_waited_for(target: Target) -> None:
+    live = listeners_of(target.pids)
+    late = target.ports.ports[0].port
+    early = tuple(one for one in live if one.port != late)
+    stray = _listener(target, "0.0.0.0")
+
+    assert not only_late(target.bind, target.ports, live)
+    assert only_late(target.bind, target.ports, early)
+    assert not only_late(target.bind, target.ports, (*early, stray))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from secure_ray.audit.check import Check
 from secure_ray.audit.findings import Rule, Severity
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import read_private, require_private_directory
+from secure_ray.base.files import read_private
+from secure_ray.base.ownership import require_private_directory
 from secure_ray.network.listeners import unix_sockets_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ DIRECTORY = Rule(
     "the state directories are closed to others",
     Severity.CRITICAL,
     expected="a directory of ours with mode 0700, and none above it that others can change",
-    fix="find out who opened it; then chmod 0700, and rotate the keys and the token",
+    fix="find out who opened it; then chmod 0700, and make new keys and a new token "
+    "(secure-ray explain SR-AUDIT-030 says how)",
 )
 CONTENT = Rule(
     "SR-AUDIT-031",
@@ -38,11 +40,12 @@ SECRET_FILE = Rule(
     "the private key and the token are readable by us alone",
     Severity.CRITICAL,
     expected="a file of ours with mode 0600",
-    fix="chmod 0600, then rotate it: somebody may have read it",
+    fix="chmod 0600, and make new keys and a new token, which somebody may have read "
+    "(secure-ray explain SR-AUDIT-032 says how)",
 )
 SESSION = Rule(
     "SR-AUDIT-033",
-    "Ray's session directory is closed off",
+    "Ray's own directories are closed off",
     Severity.CRITICAL,
     expected="a parent of ours with mode 0700 that is no link: Ray opens all below it to everybody",
     fix="stop the cluster, chmod 0700 the parent",
@@ -62,11 +65,12 @@ def _run(target: Target) -> Iterator[Finding]:
     for directory in target.private_directories:
         yield _judge_private(DIRECTORY, directory, require_private_directory)
     for directory in _outermost(target.private_directories):
-        yield from _judge_content(directory, leave_out=target.session_parent)
+        yield from _judge_content(directory, leave_out=target.ray_parents)
     for path in (target.key, target.token_path):
         yield _judge_private(SECRET_FILE, path, read_private)
-    yield _judge_private(SESSION, target.session_parent, require_private_directory)
-    closed = (target.session_parent, *target.private_directories)
+    for directory in target.ray_parents:
+        yield _judge_private(SESSION, directory, require_private_directory)
+    closed = (*target.ray_parents, *target.private_directories)
     for name in unix_sockets_of(target.pids):
         yield _judge_socket(name, closed)
 
@@ -85,7 +89,7 @@ def _judge_private(rule: Rule, path: Path, require: Callable[[Path], object]) ->
     return rule.judge(str(path), holds=True, actual="private")
 
 
-def _judge_content(directory: Path, *, leave_out: Path) -> list[Finding]:
+def _judge_content(directory: Path, *, leave_out: tuple[Path, ...]) -> list[Finding]:
     findings, count = [], 0
     try:
         for path in _walk(directory, leave_out):
@@ -98,9 +102,9 @@ def _judge_content(directory: Path, *, leave_out: Path) -> list[Finding]:
     return findings or [CONTENT.judge(str(directory), holds=True, actual=f"{count} entries")]
 
 
-def _walk(directory: Path, leave_out: Path) -> Iterator[Path]:
+def _walk(directory: Path, leave_out: tuple[Path, ...]) -> Iterator[Path]:
     for entry in sorted(directory.iterdir()):
-        if entry == leave_out:  # Ray's own tree, which its parent closes off
+        if entry in leave_out:  # Ray's own trees, which their parents close off
             continue
         yield entry
         if entry.is_dir() and not entry.is_symlink():

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from secure_ray.audit.check import Check
 from secure_ray.audit.findings import Rule, Severity
+from secure_ray.audit.refusals import judge_refusal, tell
 from secure_ray.base.secrets import Secret
+from secure_ray.network.addresses import plain_address
 from secure_ray.network.grpc_probe import (
     Call,
     Identity,
-    Outcome,
     ProbeResult,
     probe_grpc,
     tls_client,
@@ -83,6 +84,7 @@ class Door:
     """One gRPC port and a call that its server knows."""
 
     title: str
+    host: str
     port: int
     method: str
 
@@ -117,9 +119,9 @@ def _run(target: Target) -> list[Finding]:
     )
     with ThreadPoolExecutor(_THREADS) as threads:
         planned = _planned_doors(target)
-        at_planned = threads.map(lambda door: _knock(target.bind, door, clients), planned)
+        at_planned = threads.map(lambda door: _knock(door, clients), planned)
         workers = _worker_doors(target)
-        at_workers = threads.map(lambda door: _knock(target.bind, door, clients), workers)
+        at_workers = threads.map(lambda door: _knock(door, clients), workers)
         seen = [*zip(planned, at_planned, strict=True), *zip(workers, at_workers, strict=True)]
     gone = {door.port for door in workers} - {door.port for door in _worker_doors(target)}
     return [
@@ -132,41 +134,27 @@ def judge(door: Door, knocks: Knocks) -> list[Finding]:
     where = f"{door.title}, port {door.port}"
     control = knocks.no_token
     return [
-        _judge_refusal(PLAINTEXT, where, knocks.plaintext, control),
-        _judge_refusal(NO_CERTIFICATE, where, knocks.no_certificate, control),
-        _judge_refusal(FOREIGN, where, knocks.foreign, control),
+        judge_refusal(PLAINTEXT, where, knocks.plaintext, control),
+        judge_refusal(NO_CERTIFICATE, where, knocks.no_certificate, control),
+        judge_refusal(FOREIGN, where, knocks.foreign, control),
         _judge_status(f"{where}, no token", knocks.no_token),
         _judge_status(f"{where}, wrong token", knocks.wrong_token),
     ]
 
 
-def _judge_refusal(rule: Rule, where: str, result: ProbeResult, control: ProbeResult) -> Finding:
-    if result.outcome is Outcome.ACCEPTED:
-        return rule.judge(where, holds=False, actual="the client was let in")
-    if control.outcome is not Outcome.ACCEPTED:
-        return rule.unproven(where, f"the cluster's own certificate: {_tell(control)}")
-    if result.outcome is Outcome.REFUSED:
-        return rule.judge(where, holds=True, actual=_tell(result))
-    return rule.unproven(where, _tell(result))
-
-
 def _judge_status(where: str, result: ProbeResult) -> Finding:
     if result.status is None:
-        return TOKEN.unproven(where, f"the call was not answered: {_tell(result)}")
+        return TOKEN.unproven(where, f"the call was not answered: {tell(result)}")
     return TOKEN.judge(
         where, holds=result.status == _UNAUTHENTICATED, actual=f"status {result.status}"
     )
 
 
-def _tell(result: ProbeResult) -> str:
-    return f"{result.outcome.value} ({result.detail})" if result.detail else result.outcome.value
-
-
-def _knock(host: str, door: Door, clients: _Clients) -> Knocks:
+def _knock(door: Door, clients: _Clients) -> Knocks:
     wrong = Secret.random_hex(256)
 
     def probe(client: ssl.SSLContext | None, call: Call | None = None) -> ProbeResult:
-        return probe_grpc(host, door.port, client=client, timeout=TIMEOUT, call=call)
+        return probe_grpc(door.host, door.port, client=client, timeout=TIMEOUT, call=call)
 
     def call(token: Secret | None) -> ProbeResult:
         # The node agent opens its port before it has loaded what it serves, and until then knows
@@ -189,7 +177,7 @@ def _knock(host: str, door: Door, clients: _Clients) -> Knocks:
 
 def _planned_doors(target: Target) -> list[Door]:
     return [
-        Door(planned.component.title, planned.port, CALLS[planned.component.name])
+        Door(planned.component.title, target.bind, planned.port, CALLS[planned.component.name])
         for planned in target.ports.ports
         if planned.component.protocol is Protocol.GRPC
     ]
@@ -200,11 +188,14 @@ def _worker_doors(target: Target) -> list[Door]:
     workers = range(target.ports.first_worker, target.ports.last_worker + 1)
     planned = {entry.port for entry in target.ports.ports}
     live = {
-        listener.port: listener.process
+        listener.port: listener
         for listener in listeners_of(target.pids)
         if listener.kind is Kind.TCP and listener.port in workers and listener.port not in planned
     }
-    return [Door(process, port, _WORKER_CALL) for port, process in sorted(live.items())]
+    return [
+        Door(listener.process, plain_address(listener.address), port, _WORKER_CALL)
+        for port, listener in sorted(live.items())
+    ]
 
 
 CHECK = Check("gRPC", (PLAINTEXT, NO_CERTIFICATE, FOREIGN, TOKEN), _run)

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 from secure_ray.audit.check import Check
 from secure_ray.audit.findings import Rule, Severity
-from secure_ray.base.files import read_private
 from secure_ray.base.secrets import Secret
+from secure_ray.network.addresses import plain_address
 from secure_ray.network.http_probe import NoAnswerError, probe_http
+from secure_ray.network.listeners import Kind, listeners_of
+from secure_ray.pki.token import read_token
+from secure_ray.policy.addresses import LOOPBACK
 from secure_ray.policy.ports import Protocol
 
 if TYPE_CHECKING:
     from secure_ray.audit.findings import Finding
     from secure_ray.audit.target import Target
-    from secure_ray.policy.ports import PlannedPort
+    from secure_ray.policy.ports import Component
 
 NO_TOKEN = Rule(
     "SR-AUDIT-020",
@@ -74,16 +77,47 @@ class Answers:
     right_token: int | str
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where one server listens; some listen on two addresses."""
+
+    component: Component
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        where = f"{self.component.title}, port {self.port}"
+        return where if self.host == LOOPBACK else f"{where} of {self.host}"
+
+
 def _run(target: Target) -> list[Finding]:
-    token = Secret(read_private(target.token_path).decode().strip())
-    doors = [entry for entry in target.ports.ports if entry.component.protocol is Protocol.HTTP]
-    with ThreadPoolExecutor(max(1, len(doors))) as threads:
-        answers = list(threads.map(lambda door: _ask(target.bind, door, token), doors))
+    token = read_token(target.token_path)
+    servers = _servers(target)
+    with ThreadPoolExecutor(max(1, len(servers))) as threads:
+        answers = list(threads.map(lambda server: _ask(server, token), servers))
     return [
         finding
-        for door, answer in zip(doors, answers, strict=True)
-        for finding in judge(f"{door.component.title}, port {door.port}", answer)
+        for server, answer in zip(servers, answers, strict=True)
+        for finding in judge(str(server), answer)
     ]
+
+
+def _servers(target: Target) -> list[Server]:
+    live = {
+        (plain_address(one.address), one.port)
+        for one in listeners_of(target.pids)
+        if one.kind is Kind.TCP
+    }
+    servers = []
+    for expected in target.ports.expected(plain_address(target.bind)):
+        component = expected.planned.component
+        if component.protocol is Protocol.HTTP and expected.planned in target.ports.of_ray:
+            hosts = [host for host in expected.addresses if (host, expected.port) in live]
+            # One that does not listen is asked all the same, so that it cannot pass in silence.
+            servers += [
+                Server(component, host, expected.port) for host in hosts or expected.addresses[:1]
+            ]
+    return servers
 
 
 def judge(where: str, answers: Answers) -> list[Finding]:
@@ -118,12 +152,12 @@ def _tell(answer: int | str) -> str:
     return f"HTTP {answer}" if isinstance(answer, int) else answer
 
 
-def _ask(host: str, planned: PlannedPort, token: Secret) -> Answers:
-    door = DOORS[planned.component.name]
+def _ask(server: Server, token: Secret) -> Answers:
+    door = DOORS[server.component.name]
 
     def status(path: str, token: Secret | None) -> int | str:
         try:
-            return probe_http(host, planned.port, path, token=token, timeout=TIMEOUT).status
+            return probe_http(server.host, server.port, path, token=token, timeout=TIMEOUT).status
         except NoAnswerError as error:
             return f"no answer: {error}"
 

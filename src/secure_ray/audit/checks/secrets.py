@@ -28,7 +28,8 @@ TOKEN = Rule(
     "the cluster token is in no process's arguments or environment",
     Severity.CRITICAL,
     expected="not found",
-    fix="stop the process and rotate the token: give it by path (RAY_AUTH_TOKEN_PATH)",
+    fix="stop the process, give it RAY_AUTH_TOKEN_PATH instead, and make a new token "
+    "(secure-ray explain SR-AUDIT-040 says how)",
 )
 VARIABLE = Rule(
     "SR-AUDIT-041",
@@ -42,7 +43,8 @@ KEY = Rule(
     "the private key is in no process's arguments or environment",
     Severity.CRITICAL,
     expected="not found",
-    fix="stop the process and rotate the certificates: give the key by path",
+    fix="stop the process, give it the key's path instead, and make new keys "
+    "(secure-ray explain SR-AUDIT-042 says how)",
 )
 RULES = (TOKEN, VARIABLE, KEY)
 

@@ -1,0 +1,1 @@
+"""The doors of the head: what others reach over the network."""

@@ -1,0 +1,129 @@
+"""The supervisor's part in carrying plain HTTP between nodes: which services, and who may ask."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from secure_ray.network.relay import (
+    NoWayError,
+    Stream,
+    open_service,
+    serve_forwarder,
+    serve_relay,
+    wanted_host,
+)
+from secure_ray.pki.store import LeafFiles
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from secure_ray.node.plan import LaunchPlan
+
+_AGENT, _DASHBOARD = "agent_http", "dashboard"
+_RENEW_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def relaying(plan: LaunchPlan) -> AsyncIterator[None]:
+    """Offer this node's services to the others and forward to theirs, as long as this lasts.
+
+    Raises:
+        OSError: a port cannot be bound, or the node's leaf cannot be used.
+    """
+    files = LeafFiles.within(plan.certificates)
+    context = _server(files)
+    async with AsyncExitStack() as stack:
+        relay = await serve_relay(
+            plan.place.address,
+            plan.ports.port("relay"),
+            context=context,
+            services=_offered(plan),
+        )
+        await stack.enter_async_context(relay)
+        for port, service, host in _forwarded(plan):
+            forwarder = await serve_forwarder(port, _Way(plan, files, service, host).open)
+            await stack.enter_async_context(forwarder)
+        renewing = asyncio.create_task(_renewing(context, files))
+        stack.callback(renewing.cancel)
+        yield
+
+
+async def _renewing(context: ssl.SSLContext, files: LeafFiles) -> None:
+    """Show a renewed leaf to the connections from then on."""
+    loaded = _state(files)
+    while True:
+        await asyncio.sleep(_RENEW_SECONDS)
+        with suppress(OSError, ValueError):  # half of a pair: the old leaf stays for now
+            state = _state(files)
+            if state != loaded:
+                _server(files)  # into a context of its own first
+                _with_leaf(context, files)
+                loaded = state
+
+
+def _state(files: LeafFiles) -> tuple[int, int]:
+    found = files.certificate.stat()  # through the link to the generation in use
+    return found.st_ino, found.st_mtime_ns
+
+
+def _offered(plan: LaunchPlan) -> dict[str, int]:
+    """What the other nodes may reach here. Ray asks for the cluster token there as well."""
+    names = (_AGENT, _DASHBOARD) if plan.place.is_head else (_AGENT,)
+    ports = {planned.component.name: planned.port for planned in plan.ports.of_ray}
+    return {name: ports[name] for name in names if name in ports}
+
+
+def _forwarded(plan: LaunchPlan) -> list[tuple[int, str, str]]:
+    """Loopback port here, service, and the host that has it; "" for the one a request names."""
+    ports = {planned.component.name: planned.port for planned in plan.ports.ports}
+    ways = [(ports["relay_agent"], _AGENT, "")]
+    if not plan.place.is_head and _DASHBOARD in ports:
+        ways.append((ports[_DASHBOARD], _DASHBOARD, plan.place.head))
+    return ways
+
+
+class _Way:
+    """Opens streams to one service of one host, or of the host that each request names."""
+
+    def __init__(self, plan: LaunchPlan, files: LeafFiles, service: str, host: str) -> None:
+        self._port = plan.head_ports.port("relay")
+        self._files = files
+        self._service = service
+        self._host = host
+
+    async def open(self, head: bytes) -> Stream:
+        wanted = wanted_host(head)
+        if self._host and not (_is_loopback(wanted) or wanted == self._host.lower()):
+            raise NoWayError(f"{self._service} is reached at this node or at {self._host} alone")
+        host = self._host or wanted
+        # Made anew each time, so that a renewed leaf is shown.
+        context = _client(self._files)
+        return await open_service(host, self._port, self._service, context=context)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _server(files: LeafFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return _with_leaf(context, files)
+
+
+def _client(files: LeafFiles) -> ssl.SSLContext:
+    return _with_leaf(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
+
+
+def _with_leaf(context: ssl.SSLContext, files: LeafFiles) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(files.authority)
+    context.load_cert_chain(files.certificate, files.key)
+    return context

@@ -1,0 +1,132 @@
+"""`node`: who joined, how they are; and what revoking does not do."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from secure_ray.base.clock import utc_now
+from secure_ray.cli.main import main
+from secure_ray.gateway.nodes.members import (
+    add_leaf,
+    add_member,
+    list_members,
+    record_heartbeats,
+)
+from secure_ray.gateway.nodes.register import Register, open_register
+from secure_ray.node.messages import Heartbeat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXPIRES = datetime.fromisoformat("2030-06-01T00:00:00+00:00")
+
+
+@pytest.fixture
+def register(home: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
+    """The register of a cluster with one node, `w1`."""
+    monkeypatch.setenv("SECURE_RAY_HOME", str(home))
+    directory = home / "clusters" / "default"
+    directory.mkdir(parents=True, mode=0o700)
+    made = open_register(directory)
+    with made.changing() as database:
+        add_member(database, id_="id1", name="w1", address="10.0.0.7", key=b"k", now=utc_now())
+        add_leaf(database, serial="aa", node="id1", expires=EXPIRES)
+    return made
+
+
+def beat(
+    register: Register, *, ago: float = 0.0, phase: str = "running", sound: bool = True
+) -> None:
+    seen = utc_now() - timedelta(seconds=ago)
+    report = Heartbeat(phase, "", sound, "aa", EXPIRES, seen)
+    with register.changing() as database:
+        record_heartbeats(database, {"id1": (report, seen)})
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["node", "list", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["nodes"]
+    found: dict[str, Any] = entry
+    return found
+
+
+@pytest.mark.parametrize(
+    ("report", "state"),
+    [
+        (None, "joined"),
+        ({}, "running"),
+        ({"phase": "degraded"}, "degraded"),
+        ({"ago": 36.0}, "silent"),
+        ({"sound": False}, "not as planned"),
+    ],
+)
+def test_how_a_node_is(
+    register: Register,
+    capsys: pytest.CaptureFixture[str],
+    report: dict[str, Any] | None,
+    state: str,
+) -> None:
+    if report is not None:
+        beat(register, **report)
+
+    assert listed(capsys)["state"] == state
+    assert main(["node", "list"]) == 0
+    assert f"w1    10.0.0.7  {state}" in capsys.readouterr().out
+
+
+def test_what_a_node_says_does_not_steer_the_terminal(
+    register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beat(register, phase="\x1b[2Jgone")
+
+    main(["node", "list"])
+
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_revoked_node_is_shown_and_the_limit_is_told(
+    register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["node", "revoke", "w1"]) == 0
+
+    err = capsys.readouterr().err
+    assert "node w1 (10.0.0.7) is revoked" in err
+    assert "does not lock it out of Ray" in err
+    assert "good until 2030-06-01" in err
+    assert "knows the cluster token" in err
+    assert listed(capsys)["state"] == "revoked"
+    with register.reading() as database:
+        assert list_members(database)[0].revoked is not None
+
+
+@pytest.mark.usefixtures("register")
+def test_a_program_is_told_the_limit_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["node", "revoke", "w1", "--json"]) == 0
+
+    data = json.loads(capsys.readouterr().out)
+    assert data["schema"] == "secure-ray/node-revoke/1"
+    assert "only new keys help" in data["limit"]
+
+
+@pytest.mark.usefixtures("register")
+def test_a_node_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["node", "revoke", "w1"])
+    capsys.readouterr()
+
+    for name in ("w1", "w2"):
+        assert main(["node", "revoke", name]) == 4
+        assert "SR-JOIN-043" in capsys.readouterr().err
+
+
+def test_nothing_to_list_makes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SECURE_RAY_HOME", str(home))
+
+    assert main(["node", "list"]) == 0
+    assert "no node has joined" in capsys.readouterr().err
+    assert list(home.iterdir()) == []
