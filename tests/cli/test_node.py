@@ -98,6 +98,7 @@ def test_a_revoked_node_is_shown_and_the_limit_is_told(
     assert "does not lock it out of Ray" in err
     assert "good until 2030-06-01" in err
     assert "knows the cluster token" in err
+    assert "secure-ray down, secure-ray reset, then secure-ray up --head" in err
     assert listed(capsys)["state"] == "revoked"
     with register.reading() as database:
         assert list_members(database)[0].revoked is not None

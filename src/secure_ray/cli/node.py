@@ -159,14 +159,18 @@ def revoke(
 
 
 def _what_it_leaves(member: Member, paths: ClusterPaths) -> str:
-    from secure_ray.base.commands import new_keys
+    from secure_ray.base.commands import command
+    from secure_ray.node.start_again import start_again
 
     until = f"{member.certificate_expires:%Y-%m-%d}" if member.certificate_expires else "it expires"
     return (
         f"this does not lock it out of Ray. Ray checks no list of revoked certificates, so the "
-        f"node's is good until {until}, and the node knows the cluster token. Stop Ray there, or "
-        f"close the network to {member.address}. If it is in wrong hands, only new keys help: "
-        f"{new_keys(paths.name)}; then every node joins again"
+        f"node's is good until {until}, and the node knows the cluster token: with it, it can run "
+        f"code on the head, which can make join tokens. Stop Ray there, or close the network to "
+        f"{member.address}. The join tokens that it used have ended; end others whose string it may "
+        f"have seen (secure-ray join-token list). If it is in wrong hands, only new keys help: "
+        f"{command('down', paths.name)}, {command('reset', paths.name)}, then {start_again(paths)}; "
+        f"then every node resets and joins again"
     )
 
 

@@ -196,7 +196,7 @@ async def open_service(host: str, port: int, service: str, *, context: ssl.SSLCo
 def _own() -> Bounds:
     """Everything on loopback is one source."""
     bounds = Bounds.by_descriptors()
-    return Bounds(bounds.total, bounds.total)
+    return Bounds(bounds.total, bounds.total, bounds.total, know=lambda _address: True)
 
 
 def _unreachable(host: str, port: int, error: Exception) -> NoWayError:

@@ -69,6 +69,12 @@ def holder_of(database: sqlite3.Connection, name: str) -> tuple[str, str, bytes]
     return None if row is None else tuple(row)
 
 
+def nodes_of_key(database: sqlite3.Connection, key: bytes) -> tuple[Member, ...]:
+    """The nodes that joined with `key`, the revoked ones included, oldest first."""
+    rows = database.execute(f"{_SELECT} WHERE key = ? ORDER BY joined", (key,)).fetchall()
+    return tuple(map(_member, rows))
+
+
 def holder_of_address(database: sqlite3.Connection, address: str, *, but: bytes) -> str:
     """Name of a node at `address` with another key than `but` that was not revoked; else ""."""
     row = database.execute(
@@ -94,12 +100,24 @@ def add_leaf(database: sqlite3.Connection, *, serial: str, node: str, expires: d
 
 
 def revoke_member(database: sqlite3.Connection, name: str, now: datetime) -> Member | None:
-    """Refuse the node called `name` from now on; None when no such node is welcome."""
+    """Refuse the node called `name` from now on; None when no such node is welcome.
+
+    With it goes every node of its key, and the join tokens that it has used end: it knows them.
+    """
     holder = holder_of(database, name)
     if holder is None:
         return None
-    database.execute("UPDATE nodes SET revoked = ? WHERE id = ?", (now.timestamp(), holder[0]))
-    return find_member(database, holder[0])
+    id_, _, key = holder
+    moment = now.timestamp()
+    database.execute(
+        "UPDATE nodes SET revoked = ? WHERE key = ? AND revoked IS NULL", (moment, key)
+    )
+    database.execute(
+        "UPDATE tokens SET revoked = ? WHERE revoked IS NULL AND id IN"
+        " (SELECT token FROM spendings JOIN nodes ON nodes.id = node WHERE nodes.key = ?)",
+        (moment, key),
+    )
+    return find_member(database, id_)
 
 
 def give_orders(database: sqlite3.Connection, id_: str, orders: Iterable[str]) -> None:
