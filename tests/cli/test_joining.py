@@ -11,6 +11,7 @@ import pytest
 
 from secure_ray.base.errors import FailedError, UsageError
 from secure_ray.cli.joining import Join, joined_before, read_join, towards
+from secure_ray.gateway.nodes.members import list_members
 from secure_ray.node.cluster import Membership, read_cluster
 from secure_ray.node.decide import Wish
 from secure_ray.node.paths import ClusterPaths
@@ -184,3 +185,18 @@ def test_wish_is_fulfilled_once(
     assert again == ["this host has joined that cluster before; the join string was not used"]
     assert read_cluster(paths) == cluster
     assert any((paths.pki / "node").iterdir())
+
+
+def test_without_the_guard_no_token_is_spent(
+    open_head: Head, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secure_ray.network.guard.library._HERE", home)
+    monkeypatch.setattr("secure_ray.network.guard.library.guard_library.__defaults__", (home,))
+    string = open_head.invite()
+
+    with pytest.raises(FailedError) as caught:
+        Join(string, "w1").fulfil(ClusterPaths(home, "default"), decision_of(address=LOOPBACK))
+
+    assert caught.value.code == "SR-GUARD-001"
+    with open_head.register.reading() as database:
+        assert list_members(database) == ()

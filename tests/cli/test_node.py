@@ -13,6 +13,7 @@ from secure_ray.cli.main import main
 from secure_ray.gateway.nodes.members import (
     add_leaf,
     add_member,
+    give_orders,
     list_members,
     record_heartbeats,
 )
@@ -20,6 +21,7 @@ from secure_ray.gateway.nodes.register import Register, open_register
 from secure_ray.node.messages import Heartbeat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 EXPIRES = datetime.fromisoformat("2030-06-01T00:00:00+00:00")
@@ -39,12 +41,18 @@ def register(home: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
 
 
 def beat(
-    register: Register, *, ago: float = 0.0, phase: str = "running", sound: bool = True
+    register: Register,
+    *,
+    ago: float = 0.0,
+    phase: str = "running",
+    sound: bool = True,
+    orders: Sequence[str] = (),
 ) -> None:
     seen = utc_now() - timedelta(seconds=ago)
     report = Heartbeat(phase, "", sound, "aa", EXPIRES, seen)
     with register.changing() as database:
         record_heartbeats(database, {"id1": (report, seen)})
+        give_orders(database, "id1", orders)
 
 
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -62,6 +70,10 @@ def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         ({"phase": "degraded"}, "degraded"),
         ({"ago": 36.0}, "silent"),
         ({"sound": False}, "not as planned"),
+        ({"orders": ["drain"]}, "draining"),
+        ({"orders": ["drain"], "phase": "waiting"}, "drained"),
+        ({"phase": "waiting"}, "waiting"),
+        ({"orders": ["drain"], "sound": False}, "not as planned"),
     ],
 )
 def test_how_a_node_is(

@@ -26,7 +26,7 @@ from support.loops import settled
 from support.plans import free_base, private_plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from secure_ray.node.plan import LaunchPlan
@@ -126,9 +126,13 @@ async def ask(port: int, host: str = HERE, **headers: str) -> tuple[int, str]:
     return await asyncio.to_thread(get)
 
 
-def run(pair: Pair, act: Any) -> Any:
+def NODES() -> frozenset[str]:  # noqa: N802  # a constant that is asked for
+    return frozenset({HEAD, WORKER})
+
+
+def run(pair: Pair, act: Any, known: Callable[[], frozenset[str]] = NODES) -> Any:
     async def go() -> Any:
-        async with relaying(pair.head), relaying(pair.worker):
+        async with relaying(pair.head, known), relaying(pair.worker, known):
             found = await act()
         await settled()
         return found
@@ -200,9 +204,23 @@ def test_node_with_the_leaf_of_another_address_hears_nothing(tmp_path: Path) -> 
     assert seen == []
 
 
+def test_node_that_was_revoked_reaches_nothing(pair: Pair) -> None:
+    """Its certificate is the cluster's, and good for as long as it lasts."""
+    seen: list[bytes] = []
+
+    async def act() -> tuple[int, str]:
+        async with service(pair.head.ports.port("dashboard"), "dashboard", seen):
+            return await ask(pair.worker.ports.port("dashboard"))
+
+    status, body = run(pair, act, lambda: frozenset({HEAD}))
+
+    assert (status, seen) == (502, [])
+    assert f"the relay of {HEAD}" in body
+
+
 def test_node_that_is_gone_is_told(pair: Pair) -> None:
     async def go() -> tuple[int, str]:
-        async with relaying(pair.head):
+        async with relaying(pair.head, NODES):
             found = await ask(pair.head.ports.port("relay_agent"), WORKER)
         await settled()
         return found

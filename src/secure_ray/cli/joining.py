@@ -36,11 +36,15 @@ class Join:
             FailedError: the head cannot be reached, or what is here stands against it.
         """
         from secure_ray.base.clock import utc_now
+        from secure_ray.network.guard.library import guard_library, self_test
+        from secure_ray.network.guard.rules import GuardRules
         from secure_ray.node.membership import become_member, require_can_join
 
         address = decision.address
         if require_can_join(paths, self.string, address=address, now=utc_now()):
             return ["this host has joined that cluster before; the join string was not used"]
+        # Before the token is spent: without the guard this host would be a node that cannot start.
+        self_test(guard_library(), GuardRules(address, frozenset(), frozenset()))
         versions = {
             "ray": decision.versions["ray"],
             "python": platform.python_version(),
@@ -56,6 +60,27 @@ class Join:
         )
         assert cluster.membership is not None  # noqa: S101  # it has just become one
         return [f"joined as {cluster.membership.name} ({cluster.membership.address})"]
+
+    def require_done(self, paths: ClusterPaths, decision: Decision) -> None:
+        """Check that the node that runs here is already what this wish asks for.
+
+        Raises:
+            FailedError: it is a head, or of another cluster.
+            IncompleteError: it would have to join again.
+        """
+        from secure_ray.base.clock import utc_now
+        from secure_ray.base.commands import command
+        from secure_ray.base.errors import IncompleteError
+        from secure_ray.node.membership import require_can_join
+
+        address = decision.address
+        if not require_can_join(paths, self.string, address=address, now=utc_now()):
+            raise IncompleteError(
+                "SR-JOIN-052",
+                f"the node of cluster {paths.name} runs here as it joined before; the join string "
+                "was not used",
+                fix=f"{command('down', paths.name)}, then run this again with the same string",
+            )
 
 
 def read_join(source: str, name: str | None, known: Membership | None = None) -> Join:

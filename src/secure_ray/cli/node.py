@@ -71,6 +71,7 @@ def drain(
 
     The node stays in the cluster. `--undo` has its Ray started again.
     """
+    from secure_ray.base.commands import command
     from secure_ray.cli.output import emit_json, say
     from secure_ray.cli.progress import progress
     from secure_ray.cli.spans import read_span
@@ -83,7 +84,7 @@ def drain(
     paths = cluster_paths(os.environ, cluster)
     plan = require_running(paths).plan
     member = _order(paths, name, () if undo else (DRAIN,))
-    left = False
+    left, back = False, command(f"node drain {name} --undo", paths.name)
     if not undo:
         with progress() as show:
             left = drain_node(
@@ -97,8 +98,10 @@ def drain(
         emit_json("secure-ray/node-drain/1", {"name": name, "drained": not undo, "left": left})
     elif undo:
         say(f"node {name} gets work again; its Ray starts with its next heartbeat")
+    elif left:
+        say(f"node {name} is drained: nothing runs there; {back} gives it work again")
     else:
-        say(f"node {name} is drained: nothing runs there; secure-ray node drain {name} --undo")
+        say(f"Ray does not have node {name} now; when it comes, it gets no work until {back}")
 
 
 def _order(paths: ClusterPaths, name: str, orders: tuple[str, ...]) -> Member:
@@ -175,6 +178,8 @@ def _what_it_leaves(member: Member, paths: ClusterPaths) -> str:
 
 
 def _state(member: Member, now: datetime) -> str:
+    from secure_ray.node.place import DRAIN
+
     if member.revoked is not None:
         return "revoked"
     if member.seen is None:
@@ -183,7 +188,11 @@ def _state(member: Member, now: datetime) -> str:
         return "silent"
     phase = str(member.state.get("phase", "?"))
     up = phase in {"running", "degraded"}
-    return "not as planned" if up and not member.state.get("sound", False) else phase
+    if up and not member.state.get("sound", False):
+        return "not as planned"
+    if DRAIN not in member.orders:
+        return phase
+    return "draining" if up else "drained" if phase == "waiting" else phase
 
 
 def _row(member: Member, now: datetime) -> tuple[str, ...]:

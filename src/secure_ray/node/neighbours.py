@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import SecureRayError
 from secure_ray.base.files import is_there, read_private, write_private
+from secure_ray.policy.addresses import canonical
 
 if TYPE_CHECKING:
     import logging
@@ -42,8 +44,10 @@ def read_neighbours(paths: ClusterPaths) -> tuple[str, ...]:
 @asynccontextmanager
 async def keeping_neighbours(
     plan: LaunchPlan, others: Callable[[], tuple[str, ...] | None], *, log: logging.Logger
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], frozenset[str]]]:
     """Keep the file, and the firewall where `plan` has one, as long as this lasts.
+
+    Gives what tells the nodes' addresses at any moment, this one's included.
 
     Args:
         plan: The node's plan.
@@ -54,7 +58,7 @@ async def keeping_neighbours(
     await asyncio.to_thread(keeper.look)
     task = asyncio.create_task(keeper.run())
     try:
-        yield
+        yield keeper.known
     finally:
         task.cancel()
         await asyncio.wait({task})
@@ -83,6 +87,10 @@ class _Keeper:
         self._others = others
         self._log = log
         self._walled = plan.firewall and os.geteuid() == 0
+        # A look runs in a thread, which goes on when its task is cancelled.
+        self._looking = threading.Lock()
+        self._ended = False
+        self._found: tuple[str, ...] | None = None
         self._let_in: tuple[str, ...] | None = None
         self._written: tuple[str, ...] | None = None
         self._told = ""
@@ -95,7 +103,9 @@ class _Keeper:
     def look(self) -> None:
         """Act on what has changed since the last look; what fails is told, and tried again."""
         try:
-            self._follow()
+            with self._looking:
+                if not self._ended:
+                    self._follow()
         except SecureRayError as error:
             self._tell(f"{error.code}: {error.cause}")
         except Exception as error:  # noqa: BLE001  # nobody else would go on keeping the firewall
@@ -104,28 +114,40 @@ class _Keeper:
         else:
             self._told = ""
 
+    def known(self) -> frozenset[str]:
+        """The nodes' addresses, this one's included."""
+        place = self._plan.place
+        return frozenset(map(canonical, (place.address, place.head, *(self._found or ()))))
+
     def _follow(self) -> None:
         found = self._others()
-        if self._let_in is None and found is None:  # the head has not told yet
+        if self._found is None and found is None:  # the head has not told yet
             known = {self._plan.place.head, *read_neighbours(self._plan.paths)}
             found = tuple(sorted(known))
-        # The firewall first: it is to follow on a full disk too.
-        if found is not None and found != self._let_in:
-            if self._walled:
+        if found is None:
+            return
+        self._found = found
+        try:
+            if self._walled and found != self._let_in:
                 self._apply(found)
-            self._let_in = found
-        if found is not None and found != self._written:
-            write_private(self._plan.paths.neighbours, json.dumps(found).encode())
-            self._written = found
+                self._let_in = found
+        finally:
+            # Each whatever becomes of the other: the firewall follows on a full disk, and the list
+            # on a host without nft, whose own rules are made from it.
+            if found != self._written:
+                write_private(self._plan.paths.neighbours, json.dumps(found).encode())
+                self._written = found
 
     def end(self) -> None:
-        """Take the firewall out again."""
-        if self._let_in is None:
-            return
-        try:
-            remove_firewall(self._plan)
-        except SecureRayError as error:
-            self._tell(f"{error.code}: {error.cause}")
+        """Take the firewall out again, for good."""
+        with self._looking:
+            self._ended = True
+            if self._let_in is None:
+                return
+            try:
+                remove_firewall(self._plan)
+            except SecureRayError as error:
+                self._tell(f"{error.code}: {error.cause}")
 
     def _apply(self, others: tuple[str, ...]) -> None:
         from secure_ray.network.nft import apply_rules

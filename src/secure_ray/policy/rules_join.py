@@ -290,4 +290,11 @@ JOIN_RULES = (
         "Join with the name that it has (--name), or secure-ray reset here and, on the head, "
         "secure-ray node revoke NAME; then join with a new token.",
     ),
+    failure(
+        "SR-JOIN-052",
+        "the node runs, and would have to join again",
+        "Its head is elsewhere than when it joined, its own address is another, or its certificate "
+        "is old. What runs goes on with what it has; the join string was not used.",
+        "secure-ray down, then secure-ray up --join - with the same string.",
+    ),
 )
