@@ -95,8 +95,9 @@ def test_order_that_ray_did_not_hear_is_followed_by_the_node(pair: PrivateCluste
     """The head could not ask Ray for it, for Ray did not have the node then."""
     register = find_register(pair.head.state / "clusters" / "default")
     assert register is not None
+    node = pair.node_list()["w1"]["id"]
     with register.changing() as database:
-        give_orders(database, pair.node_list()["w1"]["id"], ["drain"])
+        give_orders(database, node, ["drain"])
 
     pair.until_state("w1", "drained")
     until(lambda: pair.ray_nodes()[pair.host("w1").address] == "DEAD", "Ray has let it go")
