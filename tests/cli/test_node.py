@@ -47,9 +47,11 @@ def beat(
     phase: str = "running",
     sound: bool = True,
     orders: Sequence[str] = (),
+    clock: timedelta = timedelta(0),
+    expires: datetime = EXPIRES,
 ) -> None:
     seen = utc_now() - timedelta(seconds=ago)
-    report = Heartbeat(phase, "", sound, "aa", EXPIRES, seen)
+    report = Heartbeat(phase, "", sound, "aa", expires, seen + clock)
     with register.changing() as database:
         record_heartbeats(database, {"id1": (report, seen)})
         give_orders(database, "id1", orders)
@@ -143,3 +145,56 @@ def test_nothing_to_list_makes_nothing(
     assert main(["node", "list"]) == 0
     assert "no node has joined" in capsys.readouterr().err
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown", "warned"), [(0, "+0 s", False), (-4, "-4 min", False), (7, "+7 min", True)]
+)
+def test_clock_is_compared_at_every_heartbeat(
+    register: Register,
+    capsys: pytest.CaptureFixture[str],
+    minutes: int,
+    shown: str,
+    warned: bool,  # noqa: FBT001
+) -> None:
+    beat(register, clock=timedelta(minutes=minutes))
+    assert listed(capsys)["clock_ahead_seconds"] == pytest.approx(minutes * 60)
+
+    assert main(["node", "list"]) == 0
+
+    told = capsys.readouterr()
+    assert f" {shown} " in told.out
+    assert ("the clock of w1 is 7 min off" in told.err) == warned
+
+
+def test_certificate_is_the_one_in_use(
+    register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The head may have issued a later one that the node does not use yet."""
+    assert listed(capsys)["certificate_expires"].startswith("2030-06-01")
+    beat(register, expires=EXPIRES - timedelta(days=30))
+
+    assert listed(capsys)["certificate_expires"].startswith("2030-05-02")
+
+
+def test_rules_that_were_loaded_by_hand_are_told_of(
+    register: Register, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from secure_ray.node.neighbours import note_printed
+    from secure_ray.node.paths import ClusterPaths
+
+    main(["node", "list"])
+    assert "let in" not in capsys.readouterr().err
+    note_printed(ClusterPaths(home, "default"), ())
+    main(["node", "list"])
+    err = capsys.readouterr().err
+    assert "not let in: 10.0.0.7" in err
+    assert "secure-ray firewall show | sudo nft -f -" in err
+
+    note_printed(ClusterPaths(home, "default"), ("10.0.0.7",))
+    main(["node", "list"])
+    assert "let in" not in capsys.readouterr().err
+    main(["node", "revoke", "w1"])
+    main(["node", "list"])
+    assert "still let in: 10.0.0.7" in capsys.readouterr().err
+    assert register is not None

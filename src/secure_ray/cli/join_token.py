@@ -47,6 +47,7 @@ def create(
     import getpass
 
     from secure_ray.base.clock import utc_now
+    from secure_ray.cli.firewall import warn_of_old_rules
     from secure_ray.cli.spans import read_span
     from secure_ray.gateway.nodes.register import open_register
     from secure_ray.gateway.nodes.tokens import TokenOrder, make_token
@@ -68,6 +69,7 @@ def create(
             heads=(door,),
             now=utc_now(),
         )
+    warn_of_old_rules(paths, None)
     _show(made, uses=uses, node=node, as_json=as_json)
 
 

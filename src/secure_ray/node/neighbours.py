@@ -20,6 +20,7 @@ from secure_ray.policy.addresses import canonical
 if TYPE_CHECKING:
     import logging
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from secure_ray.node.paths import ClusterPaths
     from secure_ray.node.plan import LaunchPlan
@@ -33,12 +34,36 @@ def read_neighbours(paths: ClusterPaths) -> tuple[str, ...]:
     Raises:
         FailedError: the file is not ours alone.
     """
-    if not is_there(paths.neighbours):
-        return ()
+    return _read(paths.neighbours) or ()
+
+
+def note_printed(paths: ClusterPaths, peers: tuple[str, ...]) -> None:
+    """Remember whom rules let in that go into the kernel by another hand, which nobody follows.
+
+    Raises:
+        FailedError: it cannot be written.
+    """
+    # Of another user's cluster (as root, with --user) nothing is written.
+    if paths.directory.is_dir() and paths.directory.lstat().st_uid == os.geteuid():
+        write_private(paths.walled, json.dumps(peers).encode())
+
+
+def printed_rules(paths: ClusterPaths) -> tuple[str, ...] | None:
+    """Whom those rules let in; None when none were printed.
+
+    Raises:
+        FailedError: the file is not ours alone.
+    """
+    return _read(paths.walled)
+
+
+def _read(path: Path) -> tuple[str, ...] | None:
+    if not is_there(path):
+        return None
     try:
-        return tuple(str(one) for one in json.loads(read_private(paths.neighbours)))
+        return tuple(str(one) for one in json.loads(read_private(path)))
     except ValueError:
-        return ()  # half of what another version wrote; the next look writes it anew
+        return None  # half of what another version wrote; the next look writes it anew
 
 
 @asynccontextmanager

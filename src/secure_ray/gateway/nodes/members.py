@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +42,17 @@ class Member:
     seen: datetime | None
     state: Mapping[str, object]
     certificate_expires: datetime | None
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """By how much its clock was ahead of the head's at its last heartbeat."""
+        said = _moment(self.state.get("clock"))
+        return None if said is None or self.seen is None else said - self.seen
+
+    @property
+    def certificate_in_use(self) -> datetime | None:
+        """When the certificate ends that it says it uses; before the first heartbeat, its last."""
+        return _moment(self.state.get("expires")) or self.certificate_expires
 
 
 def list_members(database: sqlite3.Connection) -> tuple[Member, ...]:
@@ -149,6 +160,11 @@ def _member(row: sqlite3.Row) -> Member:
         state=json.loads(row["state"]) if row["state"] else {},
         certificate_expires=None if row["expires"] is None else _time(row["expires"]),
     )
+
+
+def _moment(text: object) -> datetime | None:
+    # Python 3.10 reads no "Z".
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if isinstance(text, str) else None
 
 
 def _time(seconds: float) -> datetime:
