@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from secure_ray.node.paths import ClusterPaths
     from secure_ray.pki.join_string import JoinString
 
-_MOST_BYTES = 4096
-_STDIN = "-"
+_STDIN, _STANDARD_INPUT = "-", 0
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,10 @@ def _read(source: str) -> str:
     from secure_ray.base.files import read_private
 
     if source == _STDIN:
-        if sys.stdin.isatty():
-            from secure_ray.cli.output import say
+        from secure_ray.cli.output import say
+        from secure_ray.cli.pasting import read_pasted
 
-            say("paste the join string, then press Enter:")
-            return sys.stdin.readline(_MOST_BYTES)
-        return sys.stdin.read(_MOST_BYTES)
+        return read_pasted(_STANDARD_INPUT, say=say)
     if source.startswith("SRJ1-"):
         from secure_ray.cli.output import warn
 

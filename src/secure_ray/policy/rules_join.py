@@ -297,4 +297,11 @@ JOIN_RULES = (
         "is old. What runs goes on with what it has; the join string was not used.",
         "secure-ray down, then secure-ray up --join - with the same string.",
     ),
+    failure(
+        "SR-JOIN-053",
+        "no join string came on standard input",
+        "Standard input is no terminal, and whoever is at its other end has sent none in two "
+        "minutes.",
+        "Pipe what secure-ray join-token create prints on the head, or give a file: --join FILE.",
+    ),
 )
