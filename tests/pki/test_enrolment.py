@@ -17,18 +17,20 @@ from secure_ray.pki.credentials import PkiPaths, ensure_credentials
 from secure_ray.pki.enrolment import (
     IssuedLeaf,
     UnusableLeafError,
-    chain_with_root,
     give_up,
     issue,
     keep,
-    last_pin,
     pending_key,
+)
+from secure_ray.pki.proof import read_request
+from secure_ray.pki.store import current_generation
+from secure_ray.pki.trust import (
+    chain_with_root,
+    last_pin,
     pinned_root,
     read_pins,
     shown_life,
 )
-from secure_ray.pki.proof import read_request
-from secure_ray.pki.store import current_generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +107,9 @@ def test_a_leaf_is_kept_where_the_rest_looks_for_it(pair: Pair) -> None:
     assert current_generation(pair.node) == pair.node.node / "g0001"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.node.leaf.certificate, pair.node.leaf.key)
-    assert pair.node.leaf.authority.read_bytes() == pair.head.root_certificate.read_bytes()
+    assert (
+        pair.node.leaf.authority.read_bytes() == pair.head.authority.root_certificate.read_bytes()
+    )
     assert not (pair.node.directory / "join.key").exists()
     assert all(
         oct(path.stat().st_mode)[-3:] == "600"
@@ -156,7 +160,7 @@ def _other_root(pair: Pair, tmp_path: Path) -> tuple[IssuedLeaf, datetime]:
 
 def _root_with_foreign_leaf(pair: Pair, tmp_path: Path) -> tuple[IssuedLeaf, datetime]:
     foreign, _ = _other_root(pair, tmp_path)
-    roots = pair.head.root_certificate.read_text()
+    roots = pair.head.authority.root_certificate.read_text()
     return IssuedLeaf(foreign.chain, roots, foreign.serial, foreign.expires), BIRTH
 
 
@@ -220,7 +224,7 @@ def test_names_that_are_none_are_not_issued(pair: Pair, name: str) -> None:
 def test_without_an_issuing_ca_nothing_is_issued(
     pair: Pair, spoil: Callable[[Path], object]
 ) -> None:
-    spoil(pair.head.issuing_key)
+    spoil(pair.head.authority.issuing_key)
 
     with pytest.raises(FailedError, match="SR-JOIN-025"):
         pair.issue()
@@ -233,7 +237,7 @@ def test_an_expired_issuing_ca_issues_nothing(pair: Pair) -> None:
 
 def test_the_pinned_root_is_found_in_a_chain(pair: Pair, tmp_path: Path) -> None:
     chain = der(chain_with_root(pair.head.leaf))
-    root = pair.head.root_certificate.read_text()
+    root = pair.head.authority.root_certificate.read_text()
     foreign = der(chain_with_root(head_at(tmp_path / "foreign").leaf))
 
     assert len(chain) == 3
@@ -254,7 +258,7 @@ def test_what_cannot_be_read_has_no_pin_and_no_life(pair: Pair) -> None:
 
 
 def test_pins_of_a_file_without_certificates(pair: Pair) -> None:
-    pair.head.root_key.chmod(0o600)
+    pair.head.authority.root_key.chmod(0o600)
 
     with pytest.raises(FailedError, match="SR-PKI-011"):
-        read_pins(pair.head.root_key)
+        read_pins(pair.head.authority.root_key)

@@ -5,8 +5,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from secure_ray.base.secrets import Secret
-from secure_ray.pki.keys import UnusableKeyError, key_from_pem, key_to_pem, key_to_sealed_pem
-from secure_ray.pki.profiles import new_key, new_root_key
+from secure_ray.pki.keys import (
+    UnusableKeyError,
+    key_from_pem,
+    key_to_pem,
+    key_to_sealed_pem,
+    new_key,
+    new_root_key,
+)
 
 PASSPHRASE = Secret.random_hex(256)
 KEY = new_key()
