@@ -66,7 +66,8 @@ def make_csr(paths: PkiPaths, owner: Owner) -> bytes:
     with alone(paths):
         make_private_directory(paths.request)
         key = _waiting_key(paths)
-        if key is None or _is_in_use(paths, owner.cluster, key):
+        taken = [one.certificate.public_key() for one in _in_use(paths, owner.cluster)]
+        if key is None or key.public_key() in taken:
             key = new_key()
             write_private(_place(paths), key_to_pem(key))
     # Two CAs must not share a name (RFC 5280 section 4.1.2.6), and two requests for one key should.
@@ -88,7 +89,8 @@ def import_issuing(
     """Take the certificate that came for `make_csr` into use, and its root.
 
     Where there is no authority yet, or one under that root, it is in use when this returns, at
-    STEADY. Under another root it becomes the new authority of a rotation, at BRIDGED.
+    STEADY. Under another root it becomes the new authority of a rotation, at BRIDGED. Once it is
+    one of ours, importing it again changes nothing.
 
     Args:
         paths: The head's PKI.
@@ -106,12 +108,13 @@ def import_issuing(
     names = parse_sans((*addresses, *EVERY_NODE))
     prepare(paths)
     with alone(paths):
-        key = _require_waiting_key(paths, owner.cluster)
         made, trusted = _one(certificate, "issuing CA"), _one(root, "root CA")
-        defects = defects_of(made, trusted, key, owner=owner, names=names, now=now)
-        if defects:
-            raise _refused("; ".join(defects))
-        _take(Issuance(paths, owner, now, DEFAULT_LIFETIMES), Signer(made, key), trusted)
+        if made not in [one.certificate for one in _in_use(paths, owner.cluster)]:
+            key = _require_waiting_key(paths, owner.cluster)
+            defects = defects_of(made, trusted, key, owner=owner, names=names, now=now)
+            if defects:
+                raise _refused("; ".join(defects))
+            _take(Issuance(paths, owner, now, DEFAULT_LIFETIMES), Signer(made, key), trusted)
         remove_tree(paths.request)
     return read_rotation(paths, owner.cluster, now=now)
 
@@ -161,11 +164,11 @@ def _require_fresh(run: Issuance) -> None:
     judge(found, cluster=owner.cluster, cluster_id=owner.cluster_id, sans=EVERY_NODE, now=run.now)
 
 
-def _is_in_use(paths: PkiPaths, cluster: str, key: PrivateKey) -> bool:
-    """Whether a key waits no more: a run was killed after it had taken its certificate."""
+def _in_use(paths: PkiPaths, cluster: str) -> list[Signer]:
+    """The issuing CAs that wait no more, even if a run was killed just after it had taken one."""
     found = read_authorities(paths, cluster)
     ones = (found.current, found.beside) if found else ()
-    return any(one and one.issuing and one.issuing.key == key for one in ones)
+    return [one.issuing for one in ones if one is not None and one.issuing is not None]
 
 
 def _place(paths: PkiPaths) -> Path:

@@ -87,6 +87,9 @@ class LeafWish:
     fresh: bool = False
 
 
+_NO_WISH = LeafWish()
+
+
 def ensure_credentials(
     paths: PkiPaths,
     *,
@@ -95,7 +98,7 @@ def ensure_credentials(
     sans: tuple[str, ...],
     now: datetime,
     lifetimes: Lifetimes = DEFAULT_LIFETIMES,
-    wish: LeafWish = LeafWish(),
+    wish: LeafWish = _NO_WISH,
 ) -> Credentials:
     """Make what is missing, mend what a killed run left, renew what is due; else change nothing.
 
