@@ -13,13 +13,14 @@ from secure_ray.pki.credentials import Credentials, LeafWish, ensure_credentials
 from secure_ray.pki.inspection import read_authorities
 from secure_ray.pki.lifetimes import DEFAULT_LIFETIMES, Lifetimes
 from secure_ray.pki.profiles import Owner
+from secure_ray.pki.rotation_facts import read_rotation
 from secure_ray.pki.store import PkiPaths
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from secure_ray.pki.authority import Authorities, Stage
-    from secure_ray.pki.rotation import RotationFacts
+    from secure_ray.pki.rotation_facts import RotationFacts
 
 BIRTH = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 SANS = ("127.0.0.1", "::1", "localhost")
@@ -61,7 +62,7 @@ class Node:
         return self.rotation(after)
 
     def rotation(self, after: timedelta = timedelta(0)) -> RotationFacts:
-        return rotation.read_rotation(self.paths, OWNER.cluster, now=self.birth + after)
+        return read_rotation(self.paths, OWNER.cluster, now=self.birth + after)
 
     @property
     def stage(self) -> Stage:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from secure_ray.pki.rotation import RotationFacts
+    from secure_ray.pki.rotation_facts import RotationFacts
 
 DAY = timedelta(days=1)
 ADDRESSES = ("10.0.0.5", "head.example.com")

@@ -13,7 +13,7 @@ from secure_ray.base.errors import FailedError
 from secure_ray.base.files import write_private
 from secure_ray.pki.authority import Stage
 from secure_ray.pki.credentials import LeafWish
-from secure_ray.pki.rotation import trusted_pins
+from secure_ray.pki.rotation_facts import trusted_pins
 from secure_ray.pki.trust import is_believed, read_pins, root_pin
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def create(
     from secure_ray.node.door_place import require_door
     from secure_ray.node.instance import require_running
     from secure_ray.node.paths import cluster_paths
-    from secure_ray.pki.rotation import trusted_pins
+    from secure_ray.pki.rotation_facts import trusted_pins
     from secure_ray.pki.store import PkiPaths
 
     order = TokenOrder(ttl=read_span(ttl, "--ttl"), uses=uses, node=node, maker=getpass.getuser())

@@ -9,7 +9,7 @@
     inspection               what is found on disk
     root_key, issuance       the root key opened; keys and certificates made
     credentials              the above put together: what `up` calls
-    rotation                 another root CA or issuing CA, step by step
+    rotation, rotation_facts another root CA or issuing CA, step by step
     enrolment, proof         a node's leaf: issued by the head, kept by the node
     dress, canary            what is on disk and live; what a live process trusts
     corporate, imported      an issuing CA under somebody else's root

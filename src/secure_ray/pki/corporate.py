@@ -36,10 +36,11 @@ from secure_ray.pki.keys import (
     new_key,
 )
 from secure_ray.pki.lifetimes import DEFAULT_LIFETIMES
-from secure_ray.pki.profiles import Signer, as_authority, bridge_certificate
+from secure_ray.pki.profiles import Signer, as_authority, authority_name, bridge_certificate
 from secure_ray.pki.renewal import judge
 from secure_ray.pki.root_key import RootKeyError, open_root
-from secure_ray.pki.rotation import RotationFacts, read_rotation, sweep_authorities
+from secure_ray.pki.rotation import sweep_authorities
+from secure_ray.pki.rotation_facts import RotationFacts, read_rotation
 from secure_ray.pki.sans import EVERY_NODE, parse_sans
 from secure_ray.pki.store import alone, prepare
 from secure_ray.pki.trust import certificates_to_pem
@@ -71,7 +72,7 @@ def make_csr(paths: PkiPaths, owner: Owner) -> bytes:
             key = new_key()
             write_private(_place(paths), key_to_pem(key))
     # Two CAs must not share a name (RFC 5280 section 4.1.2.6), and two requests for one key should.
-    name = f"secure-ray issuing CA {key_digest(key.public_key()).hex()[:12]}"
+    name = authority_name("issuing", key_digest(key.public_key()).hex())
     builder = x509.CertificateSigningRequestBuilder().subject_name(owner.subject(name))
     request = as_authority(builder, path_length=0).sign(key, hash_for(key))
     return request.public_bytes(Encoding.PEM)

@@ -19,7 +19,7 @@ from secure_ray.base.files import read_private
 from secure_ray.pki.authority import Authorities, Authority, Stage
 from secure_ray.pki.facts import facts_of
 from secure_ray.pki.keys import UnusableKeyError, key_from_pem
-from secure_ray.pki.profiles import Signer
+from secure_ray.pki.profiles import Signer, authority_name
 from secure_ray.pki.renewal import Found, FoundPair, FoundRoot
 from secure_ray.pki.store import AuthorityFiles, LeafFiles
 from secure_ray.pki.trust import is_issued_by, is_root
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from secure_ray.pki.authority import Dress
     from secure_ray.pki.store import PkiPaths
 
-OUR_ROOT = "secure-ray root CA "
+_OUR_ROOT = authority_name("root", "")
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def _parse_chain(pem: bytes) -> list[x509.Certificate]:
 
 def is_our_root(root: x509.Certificate) -> bool:
     """Whether a root was made here, not imported."""
-    return _value(root, NameOID.COMMON_NAME).startswith(OUR_ROOT)
+    return _value(root, NameOID.COMMON_NAME).startswith(_OUR_ROOT)
 
 
 def _cluster_id(authority: Authority) -> str:

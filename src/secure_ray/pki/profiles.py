@@ -24,6 +24,7 @@ __all__ = [
     "Owner",
     "Signer",
     "as_authority",
+    "authority_name",
     "bridge_certificate",
     "issuing_certificate",
     "leaf_certificate",
@@ -67,7 +68,7 @@ def root_certificate(
 ) -> x509.Certificate:
     """The self-signed root: signs issuing CAs, and these sign leaves only (pathlen 1)."""
     serial = x509.random_serial_number()
-    subject = owner.subject(_authority_name("root", serial))
+    subject = owner.subject(authority_name("root", _digits(serial)))
     builder = _builder(subject, subject, serial, key.public_key())
     builder = _valid(builder, now, life, issuer=None)
     builder = as_authority(builder, path_length=1)
@@ -80,7 +81,7 @@ def issuing_certificate(
 ) -> x509.Certificate:
     """A CA under the root that signs leaves and no further CA (pathlen 0)."""
     serial = x509.random_serial_number()
-    subject = owner.subject(_authority_name("issuing", serial))
+    subject = owner.subject(authority_name("issuing", _digits(serial)))
     builder = _builder(subject, root.certificate.subject, serial, key)
     builder = _valid(builder, now, life, issuer=root.certificate)
     builder = as_authority(builder, path_length=0)
@@ -136,10 +137,17 @@ def leaf_certificate(
     return _identify_issuer(builder, issuer.certificate).sign(issuer.key, hash_for(issuer.key))
 
 
-def _authority_name(kind: str, serial: int) -> str:
-    # Two CAs of one cluster must not share a name (RFC 5280 section 4.1.2.6): while they are
-    # rotated both are around, and a verifier looks for an issuer by its name first.
-    return f"secure-ray {kind} CA {f'{serial:040x}'[:12]}"
+def authority_name(kind: str, digits: str) -> str:
+    """The common name of a CA; `digits` tell it from the others of its kind.
+
+    Two CAs of one cluster must not share a name (RFC 5280 section 4.1.2.6): while they are rotated
+    both are around, and a verifier looks for an issuer by its name first.
+    """
+    return f"secure-ray {kind} CA {digits[:12]}"
+
+
+def _digits(serial: int) -> str:
+    return f"{serial:040x}"
 
 
 def _builder(

@@ -14,22 +14,22 @@ which nodes wear what, is for the caller to know (`pki.authority` says who belie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
 from secure_ray.base.file_errors import os_failure
-from secure_ray.base.files import is_there, sync_directory, write_private
+from secure_ray.base.files import sync_directory, write_private
 from secure_ray.pki.authority import Authorities, Authority, Stage, bridge_of, require_stage
-from secure_ray.pki.facts import CertificateFacts, facts_of
+from secure_ray.pki.facts import facts_of
 from secure_ray.pki.inspection import require_authorities
 from secure_ray.pki.issuance import Issuance
-from secure_ray.pki.lifetimes import DEFAULT_LIFETIMES, RENEW_AT, Lifetimes
+from secure_ray.pki.lifetimes import DEFAULT_LIFETIMES, Lifetimes
 from secure_ray.pki.profiles import bridge_certificate
 from secure_ray.pki.renewal import Renewal
 from secure_ray.pki.root_key import open_root
+from secure_ray.pki.rotation_facts import RotationFacts, is_fresh, rotation_facts
 from secure_ray.pki.store import alone, prepare
-from secure_ray.pki.trust import certificates_to_pem, pins_of, root_pin
+from secure_ray.pki.trust import certificates_to_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,60 +40,6 @@ if TYPE_CHECKING:
     from secure_ray.pki.store import PkiPaths
 
 ASKED_FOR = Renewal("a new one was asked for")
-
-
-@dataclass(frozen=True)
-class AuthorityFacts:
-    """What is worth telling about one authority.
-
-    Attributes:
-        pin: SHA-256 of the root's SubjectPublicKeyInfo, hexadecimal.
-        root: The root CA.
-        issuing: The issuing CA; None when its certificate cannot be read.
-        bridge: The issuing CA under the root before; None without.
-        root_key: Whether the root's key is here.
-        issuing_due: Whether the issuing CA is past half of its life, or has a defect.
-    """
-
-    pin: str
-    root: CertificateFacts
-    issuing: CertificateFacts | None
-    bridge: CertificateFacts | None
-    root_key: bool
-    issuing_due: bool
-
-
-@dataclass(frozen=True)
-class RotationFacts:
-    """How far a rotation of the root has come.
-
-    Attributes:
-        stage: Derived from the files.
-        old: The authority that it comes from; the only one at STEADY.
-        new: The authority that it leads to; None at STEADY.
-    """
-
-    stage: Stage
-    old: AuthorityFacts
-    new: AuthorityFacts | None
-
-
-def read_rotation(paths: PkiPaths, cluster: str, *, now: datetime) -> RotationFacts:
-    """How far a rotation of the root has come, and what is known of its authorities.
-
-    Raises:
-        FailedError: there is no root CA, one is damaged, or a file is not ours alone.
-    """
-    return _facts(require_authorities(paths, cluster), now)
-
-
-def trusted_pins(paths: PkiPaths, cluster: str) -> tuple[bytes, ...]:
-    """The pins for a join string: of every root that the head may show while it is good.
-
-    Raises:
-        FailedError: there is no root CA, one is damaged, or a file is not ours alone.
-    """
-    return pins_of(require_authorities(paths, cluster).trusted_roots)
 
 
 def begin_root(
@@ -113,7 +59,7 @@ def begin_root(
     def begin(found: Authorities) -> None:
         require_stage(found, Stage.STEADY, Stage.BRIDGED, Stage.RETURNING, to="to begin")
         old, new = found.current, found.beside
-        if new is not None and new.bridge is not None and _is_fresh(facts_of(new.bridge), now):
+        if new is not None and new.bridge is not None and is_fresh(facts_of(new.bridge), now):
             if found.stage is Stage.RETURNING:
                 _rename(new.files.withdrawn, new.files.bridge)
             return
@@ -260,29 +206,7 @@ def _change(
         act(found)
         found = require_authorities(paths, owner.cluster)
         sweep_authorities(paths, found)
-    return _facts(found, now)
-
-
-def _facts(found: Authorities, now: datetime) -> RotationFacts:
-    new = _authority_facts(found.new, now) if found.new else None
-    return RotationFacts(found.stage, _authority_facts(found.old, now), new)
-
-
-def _authority_facts(one: Authority, now: datetime) -> AuthorityFacts:
-    issuing = facts_of(one.issuing_certificate) if one.issuing_certificate else None
-    usable = one.issuing is not None and issuing is not None
-    return AuthorityFacts(
-        pin=root_pin(one.root).hex(),
-        root=facts_of(one.root),
-        issuing=issuing,
-        bridge=facts_of(one.bridge) if one.bridge else None,
-        root_key=is_there(one.files.root_key),
-        issuing_due=not (usable and issuing and _is_fresh(issuing, now)),
-    )
-
-
-def _is_fresh(facts: CertificateFacts, now: datetime) -> bool:
-    return facts.not_before <= now and facts.life_used(now) < RENEW_AT
+    return rotation_facts(found, now)
 
 
 def _require_issuing(new: Authority) -> Signer:
