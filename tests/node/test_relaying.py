@@ -18,9 +18,10 @@ from secure_ray.network.relay import NoWayError, open_service
 from secure_ray.node import relaying as relaying_module
 from secure_ray.node.place import Place, head_at
 from secure_ray.node.relaying import _client, _server, relaying
-from secure_ray.pki.enrolment import issue, keep, pending_key, read_pins
+from secure_ray.pki.enrolment import issue, keep, pending_key
 from secure_ray.pki.proof import read_request
 from secure_ray.pki.store import LeafFiles, PkiPaths
+from secure_ray.pki.trust import read_pins
 from support.doors import CLUSTER_ID, Head, utc_now
 from support.loops import settled
 from support.plans import free_base, private_plan

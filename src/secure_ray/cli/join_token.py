@@ -54,7 +54,8 @@ def create(
     from secure_ray.node.door_place import require_door
     from secure_ray.node.instance import require_running
     from secure_ray.node.paths import cluster_paths
-    from secure_ray.pki.enrolment import read_pins
+    from secure_ray.pki.rotation_facts import trusted_pins
+    from secure_ray.pki.store import PkiPaths
 
     order = TokenOrder(ttl=read_span(ttl, "--ttl"), uses=uses, node=node, maker=getpass.getuser())
     paths = cluster_paths(os.environ, cluster)
@@ -65,7 +66,7 @@ def create(
             database,
             order,
             cluster_id=plan.cluster_id,
-            pins=read_pins(plan.certificates / "ca.crt"),
+            pins=trusted_pins(PkiPaths(plan.paths.pki, plan.paths.passphrase), plan.paths.name),
             heads=(door,),
             now=utc_now(),
         )

@@ -570,11 +570,11 @@ def test_a_bug_is_answered_and_logged_without_its_values(head: Head, worker: Wor
 def test_a_full_disk_is_said_and_spends_nothing(head: Head, worker: Worker) -> None:
     with head.open():
         string = head.invite()
-        issuing = head.pki.issuing_key.read_bytes()
-        head.pki.issuing_key.unlink()
+        issuing = head.pki.authority.issuing_key.read_bytes()
+        head.pki.authority.issuing_key.unlink()
         answer = ask(head, "/v1/join", application(head, worker, string))
-        head.pki.issuing_key.write_bytes(issuing)
-        head.pki.issuing_key.chmod(0o600)
+        head.pki.authority.issuing_key.write_bytes(issuing)
+        head.pki.authority.issuing_key.chmod(0o600)
         assert worker.join(string).name == "w1"
 
     assert answer.status == 503

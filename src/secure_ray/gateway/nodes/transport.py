@@ -57,7 +57,7 @@ class Certificate:
         return context
 
     def _show(self, context: ssl.SSLContext) -> None:
-        from secure_ray.pki.enrolment import chain_with_root
+        from secure_ray.pki.trust import chain_with_root
 
         # OpenSSL takes a chain from a file only; what is in this one is public.
         with tempfile.NamedTemporaryFile(suffix=".pem") as chain:
