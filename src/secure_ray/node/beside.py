@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from secure_ray.node.messages import Heartbeat
     from secure_ray.node.plan import LaunchPlan
 
-    OpenDoor = Callable[[LaunchPlan, logging.Logger], AbstractAsyncContextManager[None]]
+    Epoch = Callable[[], str]
+    OpenDoor = Callable[[LaunchPlan, Epoch, logging.Logger], AbstractAsyncContextManager[None]]
     Members = Callable[[LaunchPlan], tuple[str, ...]]
 
 
@@ -31,6 +32,7 @@ async def beside(
     open_door: OpenDoor,
     members: Members,
     now: Callable[[], Instance],
+    epoch: Epoch,
     log: logging.Logger,
 ) -> AsyncIterator[HeartbeatLoop | None]:
     """Run it as long as this lasts; on a worker, gives the line to its head.
@@ -40,13 +42,19 @@ async def beside(
         open_door: Opens the door for nodes on a head; the door is made one layer up.
         members: The addresses of those who joined a head, by its register.
         now: How this node is.
+        epoch: Which session a head's control store knows, for its workers.
         log: Where it is told.
     """
     if not plan.place.is_private:
         yield None
         return
+    companions: AbstractAsyncContextManager[HeartbeatLoop | None]
     async with AsyncExitStack() as stack:
-        companions = _companions(plan, open_door, members, now, log)
+        if plan.place.is_head:
+            door = open_door(plan, epoch, log)
+            companions = _beside_head(plan, door, members, log)
+        else:
+            companions = _beside_worker(plan, now, log)
         try:
             heartbeats = await stack.enter_async_context(companions)
         except OSError as error:
@@ -61,30 +69,36 @@ async def beside(
 
 
 @asynccontextmanager
-async def _companions(
+async def _beside_head(
     plan: LaunchPlan,
-    open_door: OpenDoor,
+    door: AbstractAsyncContextManager[None],
     members: Members,
-    now: Callable[[], Instance],
     log: logging.Logger,
-) -> AsyncIterator[HeartbeatLoop | None]:
+) -> AsyncIterator[None]:
     from secure_ray.node.neighbours import keeping_neighbours
     from secure_ray.node.relaying import relaying
 
-    if plan.place.is_head:
-        async with (
-            open_door(plan, log),
-            keeping_neighbours(plan, lambda: members(plan), log=log) as known,
-            relaying(plan, known),
-        ):
-            yield None
-    else:
-        async with (
-            _beating(plan, now, log) as heartbeats,
-            keeping_neighbours(plan, lambda: _others(plan, heartbeats), log=log) as known,
-            relaying(plan, known),
-        ):
-            yield heartbeats
+    async with (
+        door,
+        keeping_neighbours(plan, lambda: members(plan), log=log) as known,
+        relaying(plan, known),
+    ):
+        yield None
+
+
+@asynccontextmanager
+async def _beside_worker(
+    plan: LaunchPlan, now: Callable[[], Instance], log: logging.Logger
+) -> AsyncIterator[HeartbeatLoop]:
+    from secure_ray.node.neighbours import keeping_neighbours
+    from secure_ray.node.relaying import relaying
+
+    async with (
+        _beating(plan, now, log) as heartbeats,
+        keeping_neighbours(plan, lambda: _others(plan, heartbeats), log=log) as known,
+        relaying(plan, known),
+    ):
+        yield heartbeats
 
 
 def _others(plan: LaunchPlan, heartbeats: HeartbeatLoop) -> tuple[str, ...] | None:

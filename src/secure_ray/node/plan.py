@@ -14,9 +14,11 @@ from secure_ray.base.secrets import MASK
 from secure_ray.node.environment import ray_environment
 from secure_ray.node.paths import ClusterPaths, RunPaths
 from secure_ray.node.place import LOCAL, Place
+from secure_ray.node.store import rocksdb_directory, store_environment
 from secure_ray.policy.addresses import LOOPBACK, host_port
 from secure_ray.policy.limits import Limits
 from secure_ray.policy.ports import PortPlan
+from secure_ray.policy.store import StoreKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +63,7 @@ class LaunchPlan:
         head_ports: The head's port plan; on the head the same as `ports`.
         join_from: The networks from which that firewall lets nodes join; empty for the private
             range of the node's address.
+        store: What keeps the control store's state on a head; a worker has none.
     """
 
     cluster_id: str
@@ -83,6 +86,7 @@ class LaunchPlan:
     firewall: bool
     head_ports: PortPlan
     join_from: tuple[str, ...] = ()
+    store: StoreKind = StoreKind.MEMORY
 
     @property
     def control_store(self) -> str:
@@ -130,6 +134,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
     place: Place = LOCAL,
     guard: Path | None = None,
     head_ports: PortPlan | None = None,
+    store: StoreKind = StoreKind.MEMORY,
 ) -> LaunchPlan:
     """Put settings, limits, ports and keys together into one plan.
 
@@ -149,8 +154,12 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         place: Which node of the cluster this is, and what it listens on.
         guard: The bind guard's library, in private mode.
         head_ports: The head's port plan, on a worker.
+        store: What keeps the control store's state. It counts on a head that outlives a program.
     """
     head_ports = head_ports or ports
+    if ephemeral or not place.is_head:
+        store = StoreKind.MEMORY
+    rocksdb = rocksdb_directory(paths, versions["ray"])
     environment = ray_environment(
         caller,
         settings,
@@ -161,7 +170,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         cluster_id=cluster_id,
         place=place,
         guard=guard,
+        store=store_environment(store, settings.redis, rocksdb, cluster_id),
     )
+    kept = (paths.store, rocksdb) if store is StoreKind.ROCKSDB else ()
     return LaunchPlan(
         cluster_id=cluster_id,
         paths=paths,
@@ -178,7 +189,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         ),
         environment=environment,
         working_directory=working_directory or run.temporary,
-        private_directories=(run.directory, run.temporary, paths.spill),
+        private_directories=(run.directory, run.temporary, paths.spill, *kept),
         ports=ports,
         limits=limits,
         versions=dict(versions),
@@ -195,6 +206,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         firewall=place.is_private and settings.network.firewall == "auto",
         head_ports=head_ports,
         join_from=settings.network.join_from,
+        store=store,
     )
 
 

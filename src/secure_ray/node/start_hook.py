@@ -1,11 +1,11 @@
 """Runs inside `ray start` before any process: Ray's own hook, `RAY_START_HOOK`.
 
-Two changes. The Ray Client server stays off: `ray start` has no option for that and starts it
-whenever its dependencies are there (Ray 2.60.0, scripts/scripts.py). And the dashboard is started
-beside the raylet instead of before it, which saves about a quarter of the start: Ray's own order
-has each wait for the other's imports.
+Three changes. The Ray Client server stays off: `ray start` has no option for that and starts it
+whenever its dependencies are there (Ray 2.60.0, scripts/scripts.py). What opens the control store is
+for gcs_server alone (`store_hook`). And the dashboard is started beside the raylet instead of before
+it, which saves about a quarter of the start: Ray's own order has each wait for the other's imports.
 
-The second is a shortcut through private names. It is taken only for the Ray versions that the
+The last is a shortcut through private names. It is taken only for the Ray versions that the
 tests cover and only when the names are as expected; otherwise Ray starts in its own order.
 """
 
@@ -14,7 +14,15 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+from pathlib import Path
 from typing import Any
+
+from secure_ray.node.store_hook import (
+    PASSWORD_FILE_VARIABLE,
+    STORE_VARIABLES,
+    password_node,
+    withdrawing_node,
+)
 
 FIRST_TESTED = (2, 52)
 LAST_TESTED = (2, 60)
@@ -33,6 +41,13 @@ def apply(ray_params: Any, head: bool) -> None:  # noqa: FBT001  # Ray's signatu
     import ray
     from ray._private import node as ray_node
 
+    if not os.environ.keys().isdisjoint(STORE_VARIABLES):
+        ray_node.Node = withdrawing_node(ray_node.Node)
+    if PASSWORD_FILE_VARIABLE in os.environ:
+        from ray._private import services
+
+        directory = Path(os.environ["TMPDIR"])
+        ray_node.Node = password_node(ray_node.Node, services, directory)
     if os.environ.get("SECURE_RAY_START") != "stock" and shortcut_fits(
         ray.__version__, ray_node.Node
     ):

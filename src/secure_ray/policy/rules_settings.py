@@ -120,6 +120,19 @@ SETTINGS_RULES = (
         "address (ip route get HEAD shows the one taken).",
     ),
     failure(
+        "SR-CFG-021",
+        "`[store] kind` and `[redis]` do not fit together",
+        "A Redis that is set and not used, or used and not set, is not what was meant.",
+        'Set redis.address and leave store.kind at "auto"; or take [redis] out.',
+    ),
+    failure(
+        "SR-CFG-022",
+        "the file of the Redis password holds none",
+        "It should be one line without spaces: what cannot be handed over as it is would be refused "
+        "by Redis, or read as something else.",
+        "Write the password into it, and nothing else; chmod 0600.",
+    ),
+    failure(
         "SR-CLI-001",
         "the command line cannot be understood",
         "An option or argument is unknown, missing or of the wrong kind.",

@@ -296,7 +296,7 @@ class NodeDoor:
         beat = await body_of(visit.request, Heartbeat)
         now = self._clock()
         self._presence.beat(member, beat, now)
-        return OrdersToSend(member.orders, roster.entries, now, self._epoch)
+        return OrdersToSend(member.orders, roster.entries, now, self._epoch())
 
     async def nodes(self, visit: Visit) -> NodesToSend:
         """Who is in the cluster."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import secrets
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from secure_ray.base.clock import Clock
     from secure_ray.node.plan import LaunchPlan
@@ -28,14 +27,24 @@ LEAF_LIFE = timedelta(days=90)
 
 
 @asynccontextmanager
-async def open_door(plan: LaunchPlan, *, log: logging.Logger, clock: Clock) -> AsyncIterator[None]:
+async def open_door(
+    plan: LaunchPlan, *, epoch: Callable[[], str], log: logging.Logger, clock: Clock
+) -> AsyncIterator[None]:
     """Let nodes join the cluster of `plan`, as long as this lasts.
+
+    Args:
+        plan: What is started.
+        epoch: Tells which session the control store knows.
+        log: Where it is told.
+        clock: The time.
 
     Raises:
         FailedError: the register cannot be opened.
         OSError: the port cannot be had.
     """
-    door = NodeDoor(head_facts(plan), open_register(plan.paths.directory), log=log, clock=clock)
+    door = NodeDoor(
+        head_facts(plan, epoch), open_register(plan.paths.directory), log=log, clock=clock
+    )
     await door.start(plan.place.address, plan.ports.port("nodes"))
     try:
         yield
@@ -43,7 +52,7 @@ async def open_door(plan: LaunchPlan, *, log: logging.Logger, clock: Clock) -> A
         await door.stop()
 
 
-def head_facts(plan: LaunchPlan) -> HeadFacts:
+def head_facts(plan: LaunchPlan, epoch: Callable[[], str] = str) -> HeadFacts:
     """What the door of this head tells and issues."""
     return HeadFacts(
         cluster=plan.paths.name,
@@ -58,7 +67,7 @@ def head_facts(plan: LaunchPlan) -> HeadFacts:
         pki=PkiPaths(plan.paths.pki, plan.paths.passphrase),
         leaf_life=LEAF_LIFE,
         token=lambda: read_token(plan.paths.token),
-        epoch=secrets.token_hex(8),
+        epoch=epoch,
     )
 
 
