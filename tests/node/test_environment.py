@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.node.environment import (
     bind_environment,
     driver_environment,
@@ -173,8 +174,17 @@ def test_identity_is_token_and_mutual_tls() -> None:
     assert identity_environment(CURRENT, CLUSTER / "token") == IDENTITY
 
 
-def test_local_mode_is_held_on_loopback_by_rays_own_switch_and_loads_no_guard() -> None:
+def test_local_mode_is_held_on_loopback_by_rays_own_switch() -> None:
     assert bind_environment(LOCAL, plan_of(HOME).ports, None, "/lib/other.so") == ON_LOOPBACK
+
+
+def test_local_mode_is_guarded_where_the_guard_was_built() -> None:
+    """Ray's switch knows nothing of what its libraries and jobs open."""
+    found = bind_environment(LOCAL, plan_of(HOME).ports, GUARD, "/lib/other.so")
+
+    assert found == ON_LOOPBACK | LOCAL_RULES.environment() | {
+        "LD_PRELOAD": f"{GUARD}:/lib/other.so"
+    }
 
 
 @pytest.mark.parametrize(

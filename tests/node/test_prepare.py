@@ -14,6 +14,7 @@ import pytest
 
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import write_private
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.network.listeners import can_bind
 from secure_ray.node import prepare as module
 from secure_ray.node.cluster import Membership, ensure_cluster, read_cluster, write_cluster
@@ -312,7 +313,7 @@ def test_preview_of_a_worker_is_what_is_started(
 
     assert shown == prepared.plan
     assert member.ports == shown.head_ports
-    assert len(tested) == 1
+    assert len(tested) == 2
 
 
 @pytest.mark.parametrize("act", [partial(prepare, now=NOW), preview], ids=["prepare", "preview"])
@@ -343,11 +344,26 @@ def test_guard_that_does_not_hold_lets_the_ports_go(
     assert can_bind("127.0.0.1", member.ports.reservation)
 
 
-def test_local_mode_needs_no_guard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "guard_library", None)
-    monkeypatch.setattr(module, "self_test", None)
+def test_local_mode_is_guarded_too(make: Make, tested: list[tuple[Path, GuardRules]]) -> None:
+    assert make().plan.guard is not None
+    assert [rules for _, rules in tested] == [LOCAL_RULES]
 
-    assert make().plan.guard is None
+
+@pytest.mark.parametrize("missing", ["guard_library", "self_test"])
+def test_local_mode_goes_on_without_a_guard_and_says_so(
+    make: Make, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def fails(*_given: object) -> None:
+        raise FailedError("SR-GUARD-001", "no compiler", fix="")
+
+    monkeypatch.setattr(module, missing, fails)
+
+    prepared = make()
+
+    assert prepared.plan.guard is None
+    assert "LD_PRELOAD" not in prepared.plan.environment
+    assert prepared.plan.environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert [line for line in prepared.warnings if "SR-GUARD-001: no compiler" in line]
 
 
 def test_head_in_private_mode_is_where_it_was_decided(

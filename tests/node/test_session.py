@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secure_ray.base.errors import FailedError, RefusedError
 from secure_ray.base.locks import lock
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.node import ray_process
 from secure_ray.node import session as module
 from secure_ray.node.environment import guard_rules
 from secure_ray.node.instance import write_instance
 from secure_ray.node.session import _inside_cluster, _labels, _split, secure_init
-from support.plans import BASE, instance_of, make_directories, plan_of, private_plan
+from support.plans import BASE, GUARD, instance_of, make_directories, plan_of, private_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,6 +231,25 @@ def test_private_driver_is_guarded_and_joins_through_its_own_node(
     rules = guard_rules(plan.place, plan.ports)
     assert guarded == [(plan.guard, rules, [])]  # before Ray opens a socket
     assert ray == [{"address": plan.control_store, "_node_ip_address": plan.place.address}]
+
+
+def test_driver_of_one_host_goes_on_where_it_cannot_be_guarded(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own sockets are on loopback by Ray's switch."""
+    tried: list[object] = []
+
+    def fail(*rules: object) -> None:
+        tried.append(rules)
+        raise FailedError("SR-GUARD-005", "no", fix="")
+
+    monkeypatch.setattr(module, "inject", fail)
+
+    with running(replace(plan_of(home), guard=GUARD)):
+        secure_init("auto")
+
+    assert tried == [(GUARD, LOCAL_RULES)]
+    assert len(ray) == 1
 
 
 def test_program_that_cannot_be_guarded_does_not_join(

@@ -115,8 +115,7 @@ async def fake_beside(plan, *, open_door, members, now, log):
     asyncio.get_running_loop().add_reader(0, line.told)
     yield None if plan.place.is_head else line
 
-if plan.place.is_private:
-    supervisor.beside = fake_beside
+supervisor.beside = fake_beside
 
 logging.basicConfig(filename=plan.paths.log, level=logging.DEBUG)
 try:
@@ -656,10 +655,11 @@ def test_head_in_private_mode_is_not_started_again(start: Start, private_head: L
         ("unreadable", "nobody can tell"),
     ],
 )
+@pytest.mark.parametrize("private", [True, False], ids=["private", "local"])
 def test_what_is_open_where_it_should_not_be_is_told_as_long_as_it_is(
-    start: Start, private_head: LaunchPlan, stray: str, reason: str
+    start: Start, private_head: LaunchPlan, *, private: bool, stray: str, reason: str
 ) -> None:
-    supervised = start(of=private_head)
+    supervised = start(of=private_head) if private else start()
     supervised.until("running")
     assert supervised.record().sound
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from secure_ray.network.guard.library import guarded_environment
-from secure_ray.network.guard.rules import GuardRules
+from secure_ray.network.guard.rules import LOCAL_RULES, GuardRules
 from secure_ray.node.place import LOCAL
 from secure_ray.policy.addresses import LOOPBACK
 from secure_ray.policy.environment import select_passed
@@ -64,22 +64,30 @@ def bind_environment(
     """What keeps every listener of a Ray process where it belongs.
 
     `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` makes Ray take 127.0.0.1 as the node's address on Linux
-    too, and with it every listener binds loopback (Ray 2.60.0, `_private/services.py`
-    `get_node_ip_address`). For any other address Ray has no such switch: that is the guard's work.
+    too, and with it every listener of Ray's core binds loopback (Ray 2.60.0,
+    `_private/services.py` `get_node_ip_address`). For any other address Ray has no such switch, and
+    what its libraries and jobs open does not ask it (`[::]:0` in serve/_private/replica.py): that
+    is the guard's work.
 
     Args:
         place: The node's place.
         ports: What belongs on loopback and what on the node's address.
-        guard: The bind guard's library; None in local mode, which needs none.
+        guard: The bind guard's library; None in local mode where there is none.
         preload: The `LD_PRELOAD` that was there before.
     """
+    own = {} if place.is_private else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     if guard is None:
-        return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    return guarded_environment(guard, guard_rules(place, ports), inherited_preload=preload)
+        return own
+    return own | guarded_environment(guard, guard_rules(place, ports), inherited_preload=preload)
 
 
 def guard_rules(place: Place, ports: PortPlan) -> GuardRules:
-    """What the guard is told on this node."""
+    """What the guard is told on this node.
+
+    The same in every cluster of one host, so that one program can be a driver of several in turn.
+    """
+    if not place.is_private:
+        return LOCAL_RULES
     return GuardRules(
         node=place.address,
         loopback_ports=ports.loopback_ports,
@@ -111,7 +119,7 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
         ports: The port plan.
         cluster_id: The mark of the cluster's processes.
         place: The node's place.
-        guard: The bind guard's library, in private mode.
+        guard: The bind guard's library, where there is one.
     """
     environment = select_passed(caller, tuple(settings.environment.pass_))
     # After the caller's: a pattern such as "P*" must not bring in the caller's search path.

@@ -56,7 +56,7 @@ class LaunchPlan:
         overrides: The rules that are suspended.
         private: Variables that the user's settings brought in, which may hold secrets.
         place: Which node of the cluster this is, and what it listens on.
-        guard: The bind guard's library; None in local mode, which needs none.
+        guard: The bind guard's library; None in local mode where there is none.
         firewall: Whether a firewall is to let in the cluster's nodes alone, where we may have one.
         head_ports: The head's port plan; on the head the same as `ports`.
         join_from: The networks from which that firewall lets nodes join; empty for the private
@@ -147,7 +147,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         working_directory: Where Ray runs; the run directory's tmp when None.
         ephemeral: Whether the cluster ends with the program that started it.
         place: Which node of the cluster this is, and what it listens on.
-        guard: The bind guard's library, in private mode.
+        guard: The bind guard's library, where there is one.
         head_ports: The head's port plan, on a worker.
     """
     head_ports = head_ports or ports

@@ -78,37 +78,39 @@ def prepare(
     with ExitStack() as failed:
         failed.callback(reservation.close)
         write_cluster(paths, replace(cluster, base=ports.base))
+        guard, unguarded = _guard(place, ports)
         plan = _plan(
             decision,
             paths,
             cluster,
             ports,
+            guard=guard,
             caller=caller,
             working_directory=working_directory,
             ephemeral=ephemeral,
         )
-        if plan.guard is not None:
-            self_test(plan.guard, guard_rules(plan.place, plan.ports))
         failed.pop_all()
-    return Prepared(
-        plan, reservation, credentials.changes, credentials.warnings, credentials.expires
-    )
+    warnings = (*credentials.warnings, *unguarded)
+    return Prepared(plan, reservation, credentials.changes, warnings, credentials.expires)
 
 
 def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str]) -> LaunchPlan:
     """The plan as `prepare` would make it now, without writing anything (`--dry-run`)."""
     cluster = read_cluster(paths) or Cluster(paths.name, "NEW", str(paths.directory / "run"))
-    ports, reservation = _take_ports(decision, cluster, _place(cluster, decision))
+    place = _place(cluster, decision)
+    ports, reservation = _take_ports(decision, cluster, place)
     reservation.close()
-    return _plan(decision, paths, cluster, ports, caller=caller)
+    guard, _ = _guard(place, ports)
+    return _plan(decision, paths, cluster, ports, guard=guard, caller=caller)
 
 
-def _plan(
+def _plan(  # noqa: PLR0913  # all that goes into it
     decision: Decision,
     paths: ClusterPaths,
     cluster: Cluster,
     ports: PortPlan,
     *,
+    guard: Path | None,
     caller: Mapping[str, str],
     working_directory: Path | None = None,
     ephemeral: bool = False,
@@ -128,9 +130,28 @@ def _plan(
         working_directory=working_directory,
         ephemeral=ephemeral,
         place=place,
-        guard=guard_library() if place.is_private else None,
+        guard=guard,
         head_ports=membership.ports if membership else None,
     )
+
+
+def _guard(place: Place, ports: PortPlan) -> tuple[Path | None, tuple[str, ...]]:
+    """The bind guard, proven to hold here, and a warning where a cluster goes on without it.
+
+    Ray's own sockets stay on loopback without it; those of its libraries (Serve) and of jobs do not.
+
+    Raises:
+        FailedError: it does not, and other hosts could reach what it does not hold.
+    """
+    try:
+        library = guard_library()
+        self_test(library, guard_rules(place, ports))
+    except FailedError as error:
+        if place.is_private:
+            raise
+        loss = "without the bind guard, what a job opens on all addresses is told, not prevented"
+        return None, (f"{loss}: {error.code}: {error.cause}",)
+    return library, ()
 
 
 def _place(cluster: Cluster, decision: Decision) -> Place:

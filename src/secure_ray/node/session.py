@@ -137,8 +137,8 @@ def _connect(
             meanwhile()
         finally:
             imported()  # Ray must not read its configuration after it has been put back
-        if plan.guard is not None:
-            inject(plan.guard, guard_rules(plan.place, plan.ports))
+        _guard(plan)
+        if plan.place.is_private:
             # Ray would look for a raylet among all processes of the host, the head's first.
             arguments = arguments | {"_node_ip_address": plan.place.address}
         context = ray_process.init(address=environment["RAY_ADDRESS"], **arguments)
@@ -147,6 +147,22 @@ def _connect(
         raise
     ray_process.after_shutdown(restore)
     return context
+
+
+def _guard(plan: LaunchPlan) -> None:
+    """Put this process under the bind guard.
+
+    Raises:
+        FailedError: it cannot be, and other hosts could reach what it opens. In local mode the
+            driver's Ray is on loopback by Ray's own switch, guarded or not.
+    """
+    if plan.guard is None:
+        return
+    try:
+        inject(plan.guard, guard_rules(plan.place, plan.ports))
+    except FailedError:
+        if plan.place.is_private:
+            raise
 
 
 def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> Any:

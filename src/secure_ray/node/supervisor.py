@@ -313,7 +313,7 @@ class Supervisor:
             if lost and ray.exit_code is None:
                 self._lost = f"{', '.join(lost)} ended"
                 await self._enter(Phase.DEGRADED, self._lost)
-            if self._plan.place.is_private and strays.due():
+            if strays.due():
                 await self._look_for_strays()
 
     def _require_same_head(self, heartbeats: HeartbeatLoop) -> None:

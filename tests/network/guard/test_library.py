@@ -77,12 +77,19 @@ WEAKENED = {
     ),
     "foreign address let through": ("return is_loopback(asked);", "return true;"),
     "listen not watched": ("if (name_socket(descriptor, false) != 0)", "if (0)"),
-    "loopback port on the node": ("bool stays_inside = rules", "bool stays_inside = 0 && rules"),
+    "loopback port on the node": (
+        "rules.local || rules.is_loopback_port[asked->port];",
+        "rules.local;",
+    ),
     "node port not found": ("return rules.is_node_port[asked->port];", "return false;"),
     "loopback port not found": ("return rules.is_loopback_port[asked->port];", "return false;"),
     "not relayed": ("return redirected->port != 0;", "return false;"),
     "no IPv6": ("given->sa_family == AF_INET6 && length", "0 && length"),
 }
+
+
+def test_guard_of_a_cluster_of_one_host_holds(library: Path) -> None:
+    self_test(library, rules_for("127.0.0.1"))
 
 
 @pytest.mark.parametrize("weakness", WEAKENED)
