@@ -321,3 +321,17 @@ def test_reset_of_a_cluster_whose_record_is_damaged(paths: ClusterPaths, *, know
     reset(paths)
 
     assert not paths.directory.exists()
+
+
+def test_spilled_objects_end_with_their_cluster(paths: ClusterPaths, tmp_path: Path) -> None:
+    """Ray leaves them, unencrypted, below an id that no later start looks at."""
+    ensure_cluster(paths)
+    objects = paths.spilled / "session" / "object"
+    objects.parent.mkdir(parents=True)
+    objects.write_text("data of a job")
+    (objects.parent / "out").symlink_to(tmp_path)
+
+    bring_down(paths, lambda _phase: None)
+
+    assert not paths.spilled.exists()
+    assert tmp_path.exists()

@@ -380,3 +380,32 @@ def test_head_in_private_mode_is_where_it_was_decided(
     assert prepared.plan.ports.private
     assert prepared.plan.head_ports == prepared.plan.ports
     assert [rules.node for _, rules in tested] == [NODE]
+
+
+def test_what_the_last_start_left_in_temporary_directories_is_gone(
+    make: Make, paths: ClusterPaths
+) -> None:
+    run = make().plan.run
+    for directory in (paths.spilled, run.temporary):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "of a job").write_text("data")
+
+    make()
+
+    assert not paths.spilled.exists()
+    assert not (run.temporary / "of a job").exists()
+
+
+@pytest.mark.parametrize("where", ["spilled", "temporary"])
+def test_link_where_objects_are_spilled_is_refused(
+    make: Make, paths: ClusterPaths, tmp_path: Path, where: str
+) -> None:
+    run = make().plan.run
+    planted = paths.spilled if where == "spilled" else run.temporary
+    planted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    planted.symlink_to(tmp_path)
+
+    with pytest.raises(FailedError, match="symbolic link"):
+        make()
+
+    assert planted.is_symlink()

@@ -62,6 +62,8 @@ def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[boo
 def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
     """Stop what a killed supervisor left behind, and record the end that it could not record.
 
+    Spilled objects are jobs' data in the clear, so they go with the Ray that could read them.
+
     Call it only when none lives.
 
     Returns:
@@ -72,6 +74,9 @@ def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
         return []
     found = stop_leftovers(cluster.mark, None)
     _record_end(paths, cluster, clock)
+    # Ray removes them only where ray.init started it (2.60.0, _private/external_storage.py).
+    if not cluster_processes(cluster.mark, None):
+        remove_tree(paths.spilled)
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import free_bytes
+from secure_ray.base.files import free_bytes, remove_tree
 from secure_ray.base.ownership import (
     require_own_directory,
     require_private_file,
@@ -71,8 +71,11 @@ def prepare(
     cluster = ensure_cluster(paths)
     place = _place(cluster, decision)
     _require_nothing_planted(paths, cluster.run_paths)
-    _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
+    # Before the disk is looked at: what the last start left may be what fills it.
+    for left in (paths.spilled, cluster.run_paths.temporary):
+        remove_tree(left)
     _forget_old_sessions(cluster.run_paths)
+    _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
     credentials = prepare_credentials(paths, cluster, settings, place, now=now, ephemeral=ephemeral)
     ports, reservation = _take_ports(decision, cluster, place)
     with ExitStack() as failed:
@@ -188,6 +191,8 @@ def _require_nothing_planted(paths: ClusterPaths, run: RunPaths) -> None:
         (paths.log, require_private_file),
         (run.control, require_private_socket),
         (run.ray, require_own_directory),
+        (run.temporary, require_own_directory),
+        (paths.spilled, require_own_directory),
     ):
         if os.path.lexists(path):
             require(path)
@@ -210,8 +215,6 @@ _SESSIONS_KEPT = 3
 
 def _forget_old_sessions(run: RunPaths) -> None:
     """Keep the logs of the last starts; Ray itself never removes a session."""
-    from secure_ray.base.files import remove_tree
-
     sessions = sorted(
         entry for entry in run.ray.glob("session_2*") if entry.is_dir() and not entry.is_symlink()
     )
