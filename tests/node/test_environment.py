@@ -145,7 +145,10 @@ def test_variables_of_the_settings_cannot_displace_the_marks(variables: dict[str
             '[logging]\nformat = "json"',
             {"RAY_BACKEND_LOG_JSON": "1", "RAY_LOGGING_CONFIG_ENCODING": "JSON"},
         ),
-        ('[logging]\nlevel = "debug"', {"RAY_BACKEND_LOG_LEVEL": "debug"}),
+        (
+            '[logging]\nlevel = "debug"',
+            {"RAY_BACKEND_LOG_LEVEL": "debug", "RAY_LOGGER_LEVEL": "debug"},
+        ),
         (
             '[logging]\nrotate_bytes = "1MiB"\nrotate_count = 2',
             {"RAY_ROTATION_MAX_BYTES": "1048576", "RAY_ROTATION_BACKUP_COUNT": "2"},

@@ -170,7 +170,8 @@ def _log_variables(settings: Settings) -> dict[str, str]:
     }
     # Setting Ray's own default would have every worker print a line about it.
     if logging.level != "info":
-        variables["RAY_BACKEND_LOG_LEVEL"] = logging.level
+        # The first is for C++, the second for Python (Ray 2.60.0, _private/ray_constants.py).
+        variables |= {"RAY_BACKEND_LOG_LEVEL": logging.level, "RAY_LOGGER_LEVEL": logging.level}
     if logging.format == "json":
         variables |= {"RAY_BACKEND_LOG_JSON": "1", "RAY_LOGGING_CONFIG_ENCODING": "JSON"}
     return variables

@@ -53,6 +53,9 @@ class LaunchPlan:
         timeout: Seconds until Ray must be ready.
         ephemeral: True for a cluster that lives as long as the program that started it.
         logging_json: Whether Ray's Python logs and ours are JSON.
+        logging_level: What ours begins at; Ray is told by its environment.
+        logging_bytes: How large ours gets before it is put aside.
+        logging_count: How many of those are kept.
         overrides: The rules that are suspended.
         private: Variables that the user's settings brought in, which may hold secrets.
         place: Which node of the cluster this is, and what it listens on.
@@ -76,6 +79,9 @@ class LaunchPlan:
     timeout: float
     ephemeral: bool
     logging_json: bool
+    logging_level: str
+    logging_bytes: int
+    logging_count: int
     overrides: tuple[ActiveOverride, ...]
     private: tuple[str, ...]
     place: Place
@@ -185,6 +191,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         timeout=settings.start.timeout_seconds,
         ephemeral=ephemeral,
         logging_json=settings.logging.format == "json",
+        logging_level=settings.logging.level,
+        logging_bytes=settings.logging.rotate_bytes,
+        logging_count=settings.logging.rotate_count,
         private=tuple(sorted(_brought_in(settings, variables, environment))),
         overrides=tuple(
             ActiveOverride(rule, override.until.isoformat(timespec="minutes"), override.reason)
