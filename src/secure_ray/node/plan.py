@@ -261,6 +261,8 @@ def _limit_options(settings: Settings, limits: Limits) -> list[str]:
         options.append(f"--resources={json.dumps(dict(limits.resources), sort_keys=True)}")
     if limits.isolation:
         options.append("--enable-resource-isolation")
+        # Not Ray's default, the root of all groups that are to be seen.
+        options.append(f"--cgroup-path={limits.cgroup}")
         if settings.limits.system_reserved_cpu is not None:
             options.append(f"--system-reserved-cpu={settings.limits.system_reserved_cpu}")
         if settings.limits.system_reserved_memory is not None:
