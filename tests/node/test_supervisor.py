@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 SUPERVISE = """
-import asyncio, json, logging, os, sys
+import asyncio, json, logging, os, sys, time, psutil
 from contextlib import asynccontextmanager
 from secure_ray.base.clock import utc_now
 from secure_ray.base.errors import InconclusiveError, SecureRayError
@@ -62,6 +62,11 @@ def prove(instance):
     proofs.append(instance)
     if proof == "raises":
         raise KeyError("a secret")
+    if proof == "passes late":
+        for child in psutil.Process(instance.ray.pid).children():
+            child.kill()
+        time.sleep(0.2)
+        return supervisor.Proven(ok=True, reason="the reason")
     passes = proof == "passes" or proof == "passes once" and len(proofs) == 1
     return supervisor.Proven(ok=passes, reason="the reason")
 
@@ -690,6 +695,14 @@ def test_lost_part_of_ray_is_not_forgotten_over_a_stray(
 
     assert supervised.until("degraded")["reason"] == lost
     assert supervised.record().sound
+
+
+def test_what_ends_during_a_proof_that_passes_is_told(start: Start) -> None:
+    supervised = start(f"{CHILD} {READY}; {WAITS}", proof="passes late")
+
+    supervised.until("running")
+
+    assert "ended" in supervised.until("degraded")["reason"]
 
 
 def _pid_of_nobody() -> int:

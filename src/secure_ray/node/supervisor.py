@@ -33,6 +33,7 @@ from secure_ray.base.processes import ProcessIdentity
 from secure_ray.node.beside import beside
 from secure_ray.node.control_server import ControlServer
 from secure_ray.node.instance import Instance, Phase, write_instance
+from secure_ray.node.lost_ports import hold_lost_ports
 from secure_ray.node.place import DRAIN
 from secure_ray.node.ray_life import RayLife
 from secure_ray.node.start_ray import adopt_orphans
@@ -128,6 +129,7 @@ class Supervisor:
         self._control = ControlServer(self._now, stop=self._stop, finish=self._finish)
         self._has_run = False
         self._lost = ""
+        self._lost_meanwhile: list[str] = []
         self._heartbeats: HeartbeatLoop | None = None
         self._epoch = ""
         now = clock().isoformat(timespec="seconds")
@@ -280,7 +282,7 @@ class Supervisor:
         await self._enter(Phase.PROVING, "")
         core = CoreProcesses.below(ray.pid)
         proven = await asyncio.to_thread(self._given.prove, self._instance)
-        lost = [] if proven.ok else core.newly_lost()
+        lost = core.newly_lost()
         if not proven.ok and (lost or ray.exit_code is not None):
             raise self._ray_died(f"{', '.join(lost) or 'ray start'} ended during the proof")
         if not proven.ok:
@@ -289,11 +291,18 @@ class Supervisor:
                 f"Ray is not as planned, so it was stopped again: {proven.reason}",
                 fix="secure-ray explain SR-AUDIT-000",
             )
+        self._lost_meanwhile = lost  # the proof may have passed before that, and is told then
         self._instance = replace(self._instance, sound=True)
         self._has_run = True
         await self._enter(Phase.RUNNING, proven.reason)
 
     async def _watch(self, ray: RayLife, heartbeats: HeartbeatLoop | None) -> None:
+        async with contextlib.AsyncExitStack() as held:
+            await self._watch_holding(ray, heartbeats, held)
+
+    async def _watch_holding(
+        self, ray: RayLife, heartbeats: HeartbeatLoop | None, held: contextlib.AsyncExitStack
+    ) -> None:
         core, self._lost = CoreProcesses.below(ray.pid), ""
         strays = Every(_LOOK_SECONDS)
         while not self._stop.is_set():
@@ -306,12 +315,14 @@ class Supervisor:
                 self._require_same_head(heartbeats)
             if ray.exit_code is not None and not self._stop.is_set():
                 raise self._ray_died(why_ray_ended(self._plan.run.ray, ray.exit_code))
-            lost = core.newly_lost()
+            lost, self._lost_meanwhile = [*self._lost_meanwhile, *core.newly_lost()], []
             # `ray start` goes on without a raylet that was drained, yet the node is gone by then.
             if heartbeats is not None and any(name.startswith("raylet") for name in lost):
                 raise self._ray_died(f"{', '.join(lost)} ended")
             if lost and ray.exit_code is None:
                 self._lost = f"{', '.join(lost)} ended"
+                ports = await hold_lost_ports(self._plan, held)
+                self._log.info("held, so that nobody else is sent the token there: %s", ports)
                 await self._enter(Phase.DEGRADED, self._lost)
             if strays.due():
                 await self._look_for_strays()
