@@ -270,7 +270,7 @@ def test_reset_removes_all_of_one_cluster(paths: ClusterPaths, home: Path) -> No
     for entry in (paths, other):
         entry.passphrase.touch(mode=0o600)
     try:
-        assert reset(paths) == [run, paths.directory, paths.passphrase]
+        assert reset(paths) == [run, paths.passphrase, paths.directory]
 
         assert not run.exists()
         assert not paths.directory.exists()
@@ -335,3 +335,24 @@ def test_spilled_objects_end_with_their_cluster(paths: ClusterPaths, tmp_path: P
 
     assert not paths.spilled.exists()
     assert tmp_path.exists()
+
+
+def test_interrupted_reset_can_be_run_again(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left must not be the passphrase alone, of a cluster that nobody knows."""
+    ensure_cluster(paths)
+    paths.passphrase.parent.mkdir(exist_ok=True)
+    paths.passphrase.write_text("secret")
+
+    def interrupted(path: Path) -> None:
+        if path == paths.directory:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "remove_tree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reset(paths)
+
+    assert paths.directory.is_dir()
+    assert not paths.passphrase.exists()

@@ -216,3 +216,11 @@ def test_versions_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "distribution", missing)
 
     assert read_versions() == {}
+
+
+def test_copy_inside_of_ray_that_is_not_found_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("secure_ray.node.host._vendored_aiohttp", lambda: "")
+
+    assert read_versions()["aiohttp (vendored by ray)"] == "unknown"

@@ -698,7 +698,8 @@ def test_lost_part_of_ray_is_not_forgotten_over_a_stray(
 
 
 def test_what_ends_during_a_proof_that_passes_is_told(start: Start) -> None:
-    supervised = start(f"{CHILD} {READY}; {WAITS}", proof="passes late")
+    reaps = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+    supervised = start(f"{reaps} {CHILD} {READY}; {WAITS}", proof="passes late")
 
     supervised.until("running")
 

@@ -109,12 +109,13 @@ def reset(paths: ClusterPaths) -> list[Path]:
     if run is not None and is_ours(run) and run.is_dir():
         remove_tree(run)
         removed.append(run)
-    if paths.directory.is_dir():
-        remove_tree(paths.directory)
-        removed.append(paths.directory)
+    # The directory last: as long as it is there, a reset that was interrupted can be run again.
     if paths.passphrase.is_file():
         paths.passphrase.unlink()
         removed.append(paths.passphrase)
+    if paths.directory.is_dir():
+        remove_tree(paths.directory)
+        removed.append(paths.directory)
     return removed
 
 
