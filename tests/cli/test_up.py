@@ -339,7 +339,7 @@ def test_cluster_that_somebody_started_meanwhile_is_not_started_twice(
     seen: Seen, paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_instance(instance_of(make_directories(plan_of(paths.home, paths=paths))))
-    looks = chain([False], repeat(True))
+    looks = chain([False], repeat(1))
     monkeypatch.setattr("secure_ray.node.instance.supervisor_lives", lambda _paths: next(looks))
 
     with lock(paths.supervisor_lock, wait=0):

@@ -19,8 +19,7 @@ _Pair = tuple[str, object, object]
 def differences(decision: Decision, plan: LaunchPlan) -> tuple[str, ...]:
     """What was asked for and does not run so, for a person; empty when all of it does.
 
-    Only what somebody asked for counts: a default that secure-ray takes from the host may be another
-    by now. Values of `[environment] set` are not compared, since the record does not have them.
+    Only what somebody asked for counts: a default that was taken from the host may be another by now. Values of `[environment] set` are not compared, since the record does not have them.
 
     Args:
         decision: What would be started now.
