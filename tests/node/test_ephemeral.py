@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def make(home: Path) -> Ephemeral:
     """One whose files are there."""
     ephemeral = Ephemeral.make({"SECURE_RAY_HOME": str(home)})
-    ensure_cluster(ephemeral.paths)
+    with ephemeral.starting():
+        ensure_cluster(ephemeral.paths)
     return ephemeral
 
 

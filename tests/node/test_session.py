@@ -557,7 +557,7 @@ def test_driver_says_goodbye_before_its_cluster_ends(
         shutdown=lambda **options: order.append(f"ray {options}"),
     )
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr("secure_ray.node.ephemeral._end", lambda *_, **__: order.append("cluster"))
+    monkeypatch.setattr("secure_ray.node.ephemeral._remove", lambda _paths: order.append("cluster"))
     ephemeral = Ephemeral.make({"SECURE_RAY_HOME": str(home)})
     if forked:
         monkeypatch.setattr("os.getpid", lambda: 1)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from secure_ray.base.errors import FailedError
 from secure_ray.base.files import is_there, make_private_directory, remove_tree
 from secure_ray.base.locks import lock
 from secure_ray.node.bring_down import bring_down, reset
@@ -18,7 +17,7 @@ from secure_ray.node.instance import supervisor_lives
 from secure_ray.node.paths import ClusterPaths, state_home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _NAME = "local"
@@ -72,51 +71,39 @@ class Ephemeral:
         if not self.ends_here:
             return
         self._ended = True
-        _end(self.paths, wait=_LOCK_WAIT)
+        with ExitStack() as held, suppress(BlockingIOError):
+            _take_lock(self.paths, held, wait=_LOCK_WAIT)
+            _remove(self.paths)
 
 
-def _end(
-    paths: ClusterPaths, *, wait: float, when: Callable[[ClusterPaths], bool] = lambda _paths: True
-) -> None:
-    """Stop it and remove its files, alone: programs come and go at once (pytest-xdist).
-
-    Args:
-        paths: Its files.
-        wait: Seconds to wait for another program that is at it.
-        when: Whether to do so; asked when nobody else can change it.
-    """
-    with ExitStack() as held:
-        if _hold(paths, held, wait=wait) and when(paths):
-            bring_down(paths, lambda _phase: None)
-            reset(paths)
-            remove_tree(paths.home)
-
-
-def _hold(paths: ClusterPaths, held: ExitStack, *, wait: float) -> bool:
-    """Take its lock, where it has one already; False when another program starts or removes it."""
-    if not is_there(paths.directory):
-        return True
-    try:
-        held.enter_context(lock(paths.lock, wait=wait))
-    except BlockingIOError:
-        return False
-    except FailedError:
-        if is_there(paths.directory):
-            raise
-        return False  # removed meanwhile
-    return True
+def _remove(paths: ClusterPaths) -> None:
+    bring_down(paths, lambda _phase: None)
+    reset(paths)
+    remove_tree(paths.home)
 
 
 def _remove_dead(parent: Path) -> None:
+    """Programs come and go at once (pytest-xdist): what another has locked is its own affair."""
     for home in parent.iterdir():
-        _end(ClusterPaths(home, _NAME), wait=0, when=_is_dead)
+        paths = ClusterPaths(home, _NAME)
+        with ExitStack() as held, suppress(BlockingIOError):
+            # One that is being made has no supervisor yet, one that is being removed no lock.
+            begun = _take_lock(paths, held, wait=0) and is_there(paths.supervisor_lock)
+            if not supervisor_lives(paths) if begun else _age(home) > _MAKING_SECONDS:
+                _remove(paths)
 
 
-def _is_dead(paths: ClusterPaths) -> bool:
-    # One that is being made has no supervisor yet: the lock file appears last, with it.
-    if is_there(paths.supervisor_lock):
-        return not supervisor_lives(paths)
-    return _age(paths.home) > _MAKING_SECONDS
+def _take_lock(paths: ClusterPaths, held: ExitStack, *, wait: float) -> bool:
+    """Lock it, for as long as `held`; False when there is no lock.
+
+    Raises:
+        BlockingIOError: another program starts it or removes it.
+    """
+    try:
+        held.enter_context(lock(paths.lock, wait=wait, make=False))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _age(path: Path) -> float:
