@@ -121,6 +121,14 @@ def test_options_become_the_plan(seen: Seen, capsys: pytest.CaptureFixture[str])
     assert "cluster default is up" in out
 
 
+def test_settings_file_is_recorded(seen: Seen, home: Path) -> None:
+    (home / "own.toml").write_text("")
+
+    assert main(["up", "--head", "--config", "own.toml"]) == 0
+
+    assert seen[0][1].settings_file == home / "own.toml"
+
+
 def test_json_is_the_summary(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--head", "--json", "--cluster", "b"]) == 0
 

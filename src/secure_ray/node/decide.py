@@ -69,6 +69,7 @@ class Decision:
         address: What this node listens on.
         store: What keeps a head's control store.
         origin: Where each setting came from, by dotted key.
+        settings_file: The settings file that was read, or None.
     """
 
     settings: Settings
@@ -81,6 +82,7 @@ class Decision:
     address: str = LOOPBACK
     store: StoreKind = StoreKind.MEMORY
     origin: Mapping[str, str] = field(default_factory=dict)
+    settings_file: Path | None = None
 
 
 def _flags(wish: Wish) -> tuple[Request, ...]:
@@ -158,6 +160,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         address=_address(wish, settings, loaded.resolved.origin, now),
         store=choose_store(settings.store, settings.redis, versions["ray"]),
         origin=loaded.resolved.origin,
+        settings_file=loaded.settings_file,
     )
 
 

@@ -140,6 +140,7 @@ def _plan(  # noqa: PLR0913  # all that goes into it
         guard=guard,
         head_ports=membership.ports if membership else None,
         store=decision.store,
+        settings_file=decision.settings_file,
     )
 
 

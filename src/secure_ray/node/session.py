@@ -120,6 +120,7 @@ def _join(
         os.environ,
         ray_version=plan.versions.get("ray", "0"),
         config=Path(config) if config is not None else None,
+        started_with=plan.settings_file,
         arguments=_requests(arguments),
         trusted=_inside_cluster(os.environ),
     )
