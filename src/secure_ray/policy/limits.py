@@ -57,7 +57,7 @@ class Limits:
 
     Attributes:
         reserve: Memory that is left for the system and for Ray's own processes; who chooses the other
-            two sizes may leave less than secure-ray would.
+            two sizes may leave less than a tenth.
         isolation: Whether Ray isolates its own processes by cgroup.
         isolation_note: Why not, for a person; "" when it does.
         cgroup: Where it makes its control groups.
