@@ -27,9 +27,9 @@ from secure_ray.network.grpc_probe import (
     tls_client,
 )
 from secure_ray.pki.credentials import make_foreign_pair
-from secure_ray.pki.issuance import certificates_to_pem
-from secure_ray.pki.keys import key_to_pem
-from secure_ray.pki.profiles import Owner, Signer, leaf_certificate, new_key
+from secure_ray.pki.keys import key_to_pem, new_key
+from secure_ray.pki.profiles import Owner, Signer, leaf_certificate
+from secure_ray.pki.trust import certificates_to_pem
 from support.live import HERE, Live
 
 if TYPE_CHECKING:
@@ -75,8 +75,12 @@ class Clients:
 def issue_leaf(live: Live, directory: Path, life: timedelta) -> Identity:
     """A leaf of the cluster's own issuing CA, as good as the real one but for its life."""
     pki = live.directory / "pki"
-    issuing = x509.load_pem_x509_certificate((pki / "issuing.crt").read_bytes())
-    signing_key = load_pem_private_key((pki / "issuing.key").read_bytes(), None)
+    issuing = x509.load_pem_x509_certificate(
+        (pki / "authority" / "current" / "issuing.crt").read_bytes()
+    )
+    signing_key = load_pem_private_key(
+        (pki / "authority" / "current" / "issuing.key").read_bytes(), None
+    )
     organization = issuing.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
     key = new_key()
     leaf = leaf_certificate(

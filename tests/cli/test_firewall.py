@@ -12,6 +12,7 @@ import pytest
 
 from secure_ray.cli.main import main
 from secure_ray.node.instance import write_instance
+from secure_ray.node.neighbours import printed_rules
 from secure_ray.node.place import Place, head_at
 from secure_ray.policy.ports import plan_ports
 from support.plans import instance_of, make_directories, plan_of
@@ -54,6 +55,15 @@ def test_local_mode_has_nothing_to_open(
     assert "meta skuid 1234 ip daddr" in out
     assert "chain input" not in out
     assert "\\t" not in out
+
+
+def test_rules_that_nobody_follows_are_remembered(home: Path) -> None:
+    plan = record(home)
+    assert printed_rules(plan.paths) is None
+
+    assert main(["firewall", "show", "--peer", "10.0.0.7"]) == 0
+
+    assert printed_rules(plan.paths) == ("10.0.0.7",)
 
 
 def test_private_cluster(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ from secure_ray.gateway.nodes.tokens import TokenOrder, list_tokens, make_token
 from secure_ray.node.instance import Phase, write_instance
 from secure_ray.node.place import Place, head_at
 from secure_ray.pki.credentials import PkiPaths, ensure_credentials
-from secure_ray.pki.enrolment import read_pins
 from secure_ray.pki.join_string import Endpoint, parse_join_string
+from secure_ray.pki.trust import read_pins
 from secure_ray.policy.ports import plan_ports
 from support.plans import BASE, ID, instance_of, make_directories, plan_of
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import os
+import pty
+import select
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from secure_ray.base.errors import FailedError, UsageError
 from secure_ray.cli.joining import Join, joined_before, read_join, towards
+from secure_ray.gateway.nodes.members import list_members
 from secure_ray.node.cluster import Membership, read_cluster
 from secure_ray.node.decide import Wish
 from secure_ray.node.paths import ClusterPaths
@@ -40,15 +44,23 @@ def string(head: Head) -> JoinString:
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Standard input that holds a text."""
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Standard input that holds a text; its other end."""
+    with ExitStack() as stack:
 
-    def typed(text: str, *, terminal: bool = False) -> None:
-        stream = io.StringIO(text)
-        monkeypatch.setattr(stream, "isatty", lambda: terminal)
-        monkeypatch.setattr(sys, "stdin", stream)
+        def typed(text: str | bytes, *, terminal: bool = False, ends: bool = True) -> int:
+            writer, reader = pty.openpty() if terminal else os.pipe()[::-1]
+            content = text.encode() if isinstance(text, str) else text
+            os.write(writer, content)
+            stack.callback(os.close, reader)
+            if ends and not terminal:
+                os.close(writer)
+            else:
+                stack.callback(os.close, writer)
+            monkeypatch.setattr("secure_ray.cli.joining._STANDARD_INPUT", reader)
+            return reader
 
-    return typed
+        yield typed
 
 
 def text_of(string: JoinString) -> str:
@@ -76,13 +88,57 @@ def test_terminal_is_asked_and_read_to_the_end_of_the_line(
 
 
 def test_endless_input_is_not_read_to_its_end(typed: Any) -> None:
-    typed("x" * 100_000)
+    reader = typed("x" * 50_000)
 
     with pytest.raises(UsageError) as caught:
         read_join("-", "w1")
 
     assert caught.value.code == "SR-JOIN-001"
-    assert len(sys.stdin.read()) > 90_000
+    assert len(os.read(reader, 100_000)) > 40_000
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_wrapped_string_is_read_to_its_end(
+    typed: Any, string: JoinString, *, terminal: bool
+) -> None:
+    text = text_of(string)
+    reader = typed(f"{text[:60]}\n{text[60:90]}\n  {text[90:]}\n", terminal=terminal, ends=False)
+
+    assert read_join("-", "w1").string == string
+    assert select.select([reader], [], [], 0)[0] == []  # nothing of it goes to the shell
+
+
+def test_rest_of_a_damaged_paste_does_not_go_to_the_shell(typed: Any, string: JoinString) -> None:
+    text = text_of(string)
+    reader = typed("\n".join([text[:40], *(text[40:-1] for _ in range(9))]) + "\n", terminal=True)
+
+    with pytest.raises(UsageError):
+        read_join("-", "w1")
+
+    assert select.select([reader], [], [], 0)[0] == []
+
+
+def test_pipe_that_nothing_comes_through_is_told_and_given_up(
+    typed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("secure_ray.cli.pasting._QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("secure_ray.cli.pasting._PIPE_SECONDS", 0.2)
+    typed("SRJ1-", ends=False)
+
+    with pytest.raises(UsageError) as caught:
+        read_join("-", "w1")
+
+    assert caught.value.code == "SR-JOIN-053"
+    assert "waiting for a join string" in capsys.readouterr().err
+
+
+def test_what_is_no_text_is_an_altered_string(typed: Any) -> None:
+    typed(b"SRJ1-abcdefgh-\xff\xffAAAA-123456")
+
+    with pytest.raises(UsageError) as caught:
+        read_join("-", "w1")
+
+    assert caught.value.code == "SR-JOIN-003"
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -121,13 +177,13 @@ def test_string_on_the_command_line_is_taken_with_a_warning(
 
 @pytest.mark.parametrize("name", ["", "W1", "a b", "a.b", "-a", "17", "head", "a" * 64])
 def test_name_that_is_none_is_refused_before_anything_is_read(typed: Any, name: str) -> None:
-    typed("untouched")
+    reader = typed("untouched")
 
     with pytest.raises(UsageError) as caught:
         read_join("-", name)
 
     assert caught.value.code == "SR-JOIN-049"
-    assert sys.stdin.read() == "untouched"
+    assert os.read(reader, 99) == b"untouched"
 
 
 def test_node_is_named_after_its_host(monkeypatch: pytest.MonkeyPatch, string: JoinString) -> None:
@@ -184,3 +240,18 @@ def test_wish_is_fulfilled_once(
     assert again == ["this host has joined that cluster before; the join string was not used"]
     assert read_cluster(paths) == cluster
     assert any((paths.pki / "node").iterdir())
+
+
+def test_without_the_guard_no_token_is_spent(
+    open_head: Head, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secure_ray.network.guard.library._HERE", home)
+    monkeypatch.setattr("secure_ray.network.guard.library.guard_library.__defaults__", (home,))
+    string = open_head.invite()
+
+    with pytest.raises(FailedError) as caught:
+        Join(string, "w1").fulfil(ClusterPaths(home, "default"), decision_of(address=LOOPBACK))
+
+    assert caught.value.code == "SR-GUARD-001"
+    with open_head.register.reading() as database:
+        assert list_members(database) == ()

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from secure_ray.base.errors import FailedError
 from secure_ray.base.locks import lock
 from secure_ray.cli import up as module
 from secure_ray.cli.main import main
-from secure_ray.node.cluster import Cluster, Membership, write_cluster
+from secure_ray.node.cluster import Cluster, Membership, read_cluster, write_cluster
 from secure_ray.node.decide import Wish
 from secure_ray.node.instance import Phase, write_instance
 from secure_ray.node.paths import ClusterPaths
@@ -422,8 +423,47 @@ def test_worker_that_waits_for_its_head_is_told(
         assert main(["up"]) == 5
 
     err = capsys.readouterr().err
-    assert "node w1 is up already and waits: Ray died" in err
+    assert "node w1 is up and waits: Ray died" in err
     assert "see on the head at 10.77.0.1: secure-ray status" in err
+    assert seen == []
+
+
+def test_string_of_another_cluster_is_not_taken_for_done_while_this_one_runs(
+    worker: LaunchPlan, tmp_path: Path, seen: Seen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_instance(instance_of(worker))
+    file = write_string(tmp_path, Head(tmp_path / "head", host=WORKER.head, port=20490))
+
+    with lock(worker.paths.supervisor_lock, wait=0):
+        assert main(["up", "--join", str(file)]) == 4
+
+    assert "SR-JOIN-047" in capsys.readouterr().err
+    assert seen == []
+
+
+@pytest.mark.parametrize("door", [20490, 20491])
+def test_string_of_the_same_cluster_is_done_unless_the_head_has_moved(
+    worker: LaunchPlan,
+    tmp_path: Path,
+    seen: Seen,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    door: int,
+) -> None:
+    from secure_ray.node import membership
+
+    monkeypatch.setattr(membership, "_is_old", lambda *_: False)
+    head = Head(tmp_path / "head", host=WORKER.head, port=door)
+    known = read_cluster(worker.paths)
+    assert known is not None
+    write_cluster(worker.paths, replace(known, id=head.facts.cluster_id))
+    write_instance(instance_of(worker))
+
+    with lock(worker.paths.supervisor_lock, wait=0):
+        code = main(["up", "--join", str(write_string(tmp_path, head))])
+
+    err = capsys.readouterr().err
+    assert (code, "SR-JOIN-052" in err) == ((0, False) if door == 20490 else (5, True))
     assert seen == []
 
 

@@ -45,9 +45,9 @@ FILES = (
     f"{CLUSTER}/supervisor.log",
     f"{CLUSTER}/token",
     f"{CLUSTER}/pki/lock",
-    f"{CLUSTER}/pki/root.crt",
-    f"{CLUSTER}/pki/issuing.crt",
-    f"{CLUSTER}/pki/issuing.key",
+    f"{CLUSTER}/pki/authority/current/root.crt",
+    f"{CLUSTER}/pki/authority/current/issuing.crt",
+    f"{CLUSTER}/pki/authority/current/issuing.key",
     f"{CLUSTER}/pki/node/current",
     "RUN/control.sock",
 )
@@ -137,7 +137,10 @@ def test_directory_in_place_of_a_file_is_refused(machine: Machine, up: Up, name:
 def test_linked_root_key_is_not_opened_when_it_is_needed(machine: Machine) -> None:
     """On other days it may well lie on a stick: then nobody reads it."""
     prepare_state(machine)
-    key, stick = machine.cluster_directory() / "pki" / "root.key", machine.home / "stick"
+    key, stick = (
+        machine.cluster_directory() / "pki" / "authority" / "current" / "root.key",
+        machine.home / "stick",
+    )
     key.rename(stick)
     key.symlink_to(stick)
 

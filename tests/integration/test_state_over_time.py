@@ -117,7 +117,11 @@ def test_killed_first_run_is_finished_by_the_next(
     with pytest.MonkeyPatch.context() as patch:
         _kill_after(steps, patch)
         finished = _ends(partial(prepare_state, machine))
-    kept = {path: path.read_bytes() for path in (pki / "root.crt", token) if path.exists()}
+    kept = {
+        path: path.read_bytes()
+        for path in (pki / "authority" / "current" / "root.crt", token)
+        if path.exists()
+    }
 
     changes = prepare_state(machine)
 
@@ -137,7 +141,13 @@ def _ends(act: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["token", "pki/issuing.crt", "pki/issuing.key", "pki/node/current/node.key"]
+    "name",
+    [
+        "token",
+        "pki/authority/current/issuing.crt",
+        "pki/authority/current/issuing.key",
+        "pki/node/current/node.key",
+    ],
 )
 def test_lost_file_is_made_again(machine: Machine, name: str) -> None:
     prepare_state(machine)
@@ -147,7 +157,7 @@ def test_lost_file_is_made_again(machine: Machine, name: str) -> None:
     assert prepare_state(machine) == ()
 
 
-@pytest.mark.parametrize("name", ["pki/root.crt", "cluster.json"])
+@pytest.mark.parametrize("name", ["pki/authority/current/root.crt", "cluster.json"])
 def test_lost_file_that_no_run_can_make_again(machine: Machine, name: str) -> None:
     """What was issued under the one, or for the other, is still there."""
     prepare_state(machine)

@@ -84,7 +84,7 @@ def test_two_ups_at_once_start_one_cluster(machine: Machine) -> None:
 def test_down_and_up_again_keep_keys_and_ports(machine: Machine) -> None:
     first = machine.up("--num-cpus", "1")
     token = (machine.cluster_directory() / "token").read_bytes()
-    root = (machine.cluster_directory() / "pki" / "root.crt").read_bytes()
+    root = (machine.cluster_directory() / "pki" / "authority" / "current" / "root.crt").read_bytes()
     assert machine.run("down").returncode == 0
 
     second = machine.up("--num-cpus", "1")
@@ -93,7 +93,9 @@ def test_down_and_up_again_keep_keys_and_ports(machine: Machine) -> None:
         entry["port"] for entry in first["ports"]
     ]
     assert (machine.cluster_directory() / "token").read_bytes() == token
-    assert (machine.cluster_directory() / "pki" / "root.crt").read_bytes() == root
+    assert (
+        machine.cluster_directory() / "pki" / "authority" / "current" / "root.crt"
+    ).read_bytes() == root
 
 
 def test_down_of_what_is_down_is_done(machine: Machine) -> None:

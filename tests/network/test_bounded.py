@@ -16,7 +16,7 @@ def connect(listener: BoundedSocket, source: str) -> socket.socket:
 
 
 def test_source_and_total_are_bounded_and_a_closed_one_counts_no_more() -> None:
-    bounds = Bounds(total=3, source=2)
+    bounds = Bounds(total=3, source=2, strangers=3, know=lambda _: True)
     with listen(HERE, 0, bounds) as listener:
         clients = [connect(listener, "127.0.0.1") for _ in range(3)]
         first, _ = listener.accept()
@@ -32,7 +32,11 @@ def test_source_and_total_are_bounded_and_a_closed_one_counts_no_more() -> None:
 
         first.close()
         first.close()
-        assert bounds.open == {"127.0.0.1": 1, "127.0.0.2": 1}
+        assert bounds.open == {
+            ("all", ""): 2,
+            ("source", "127.0.0.1"): 1,
+            ("source", "127.0.0.2"): 1,
+        }
         clients.append(connect(listener, "127.0.0.1"))
         fourth, _ = listener.accept()
         for one in (second, third, fourth, *clients):
@@ -40,6 +44,24 @@ def test_source_and_total_are_bounded_and_a_closed_one_counts_no_more() -> None:
         assert not bounds.open
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+def test_strangers_leave_room_for_those_who_are_known() -> None:
+    bounds = Bounds(total=8, source=2, strangers=6, know=lambda address: address == "10.0.0.1")
+    strangers = [bounds.admit(f"10.0.1.{last}") for last in range(8)]
+
+    assert sum(counted is not None for counted in strangers) == 6
+    assert bounds.admit("10.0.0.1") is not None
+
+
+def test_one_network_of_ipv6_leaves_room_for_others() -> None:
+    """Each of its hosts can have any number of addresses, and each of these is a source."""
+    bounds = Bounds(total=8, source=2, strangers=6, near="fd00::5", know=lambda a: a == "fd00::1")
+    neighbours = [bounds.admit(f"fd00::9:{last}") for last in range(8)]
+
+    assert sum(counted is not None for counted in neighbours) == 3
+    assert bounds.admit("fd00:0:0:1::1") is not None
+    assert bounds.admit("fd00::1") is not None
 
 
 def test_a_source_is_well_below_the_total() -> None:

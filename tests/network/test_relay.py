@@ -32,6 +32,10 @@ HERE = "127.0.0.1"
 HEAD = b"GET /logs HTTP/1.1\r\nHost: 127.0.0.1:10245\r\n\r\n"
 
 
+def anybody(_certificate: object) -> bool:
+    return True
+
+
 @pytest.fixture
 def pki(tmp_path: Path) -> Pki:
     return make_pki(tmp_path)
@@ -85,7 +89,9 @@ async def echo() -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def relay(pki: Pki, **services: int) -> AsyncIterator[int]:
-    server = await serve_relay(HERE, 0, context=server_context(pki), services=services)
+    server = await serve_relay(
+        HERE, 0, context=server_context(pki), services=services, welcome=anybody
+    )
     async with server:
         yield port_of(server)
 
@@ -118,7 +124,7 @@ def test_a_relay_open_to_everybody_is_not_started(pki: Pki) -> None:
     context.verify_mode = ssl.CERT_OPTIONAL
 
     with pytest.raises(ValueError, match="open to everybody"):
-        asyncio.run(serve_relay(HERE, 0, context=context, services={}))
+        asyncio.run(serve_relay(HERE, 0, context=context, services={}, welcome=anybody))
 
 
 def test_a_relay_of_another_cluster_is_not_believed(pki: Pki, tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_a_relay_of_another_cluster_is_not_believed(pki: Pki, tmp_path: Path) ->
 def test_a_node_must_bear_the_address_it_is_called_by(pki: Pki) -> None:
     async def go() -> None:
         context = server_context(pki)
-        server = await serve_relay("127.0.0.3", 0, context=context, services={})
+        server = await serve_relay("127.0.0.3", 0, context=context, services={}, welcome=anybody)
         async with server:
             await open_service("127.0.0.3", port_of(server), "x", context=client_context(pki))
 
@@ -307,7 +313,7 @@ def test_end_of_a_forwarder_ends_its_streams() -> None:
 
 
 def test_relay_counts_who_never_shakes_hands(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bounds, "by_descriptors", lambda: Bounds(9, 2))
+    monkeypatch.setattr(Bounds, "by_descriptors", lambda **_: Bounds(9, 2, 9))
 
     async def go() -> bytes:
         async with relay(pki) as port:

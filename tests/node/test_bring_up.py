@@ -191,3 +191,9 @@ def test_process_becomes_the_supervisor(home: Path, size: int) -> None:
     assert int(length) > size
     assert directory == str(plan.paths.directory)
     assert option == "--foreground"
+
+
+def test_worker_that_waits_to_be_wanted_is_let_go(up: Up) -> None:
+    waits = RUNNING.replace("running", "waiting")
+
+    assert up(waits)[-1] == {"event": "waiting"}

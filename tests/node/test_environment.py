@@ -15,9 +15,10 @@ from secure_ray.node.environment import (
     driver_environment,
     guard_rules,
     identity_environment,
+    ray_environment,
 )
 from secure_ray.node.place import LOCAL, Place
-from support.plans import BASE, GUARD, HEAD, ID, WORKER, plan_of, private_plan
+from support.plans import BASE, GUARD, HEAD, ID, WORKER, plan_of, private_plan, settings_of
 
 HOME = Path("/home/u/state")
 CLUSTER = HOME / "clusters" / "default"
@@ -206,6 +207,26 @@ def test_worker_is_told_where_its_sessions_are_and_a_head_is_not() -> None:
         HOME / "run" / "ray"
     )
     assert "SECURE_RAY_SESSIONS" not in private_plan(HOME).environment
+
+
+def test_library_of_the_settings_comes_after_the_guard_and_does_not_displace_it() -> None:
+    """Policy refuses LD_PRELOAD; its override is for that library, not against the guard."""
+    variables = {"LD_PRELOAD": "/lib/a.so", "SECURE_RAY_GUARD_NODE": "0.0.0.0"}
+    plan = private_plan(HOME)
+    found = ray_environment(
+        {},
+        settings_of(),
+        variables,
+        plan.paths,
+        plan.run,
+        plan.ports,
+        cluster_id="id",
+        place=HEAD,
+        guard=GUARD,
+    )
+
+    assert found["LD_PRELOAD"] == f"{GUARD}:/lib/a.so"
+    assert found["SECURE_RAY_GUARD_NODE"] == HEAD.address
 
 
 @pytest.mark.parametrize("place", [HEAD, WORKER], ids=["head", "worker"])

@@ -85,7 +85,7 @@ def test_worker_keeps_what_it_was_given_and_makes_no_authority(joined: ClusterPa
 
     assert found == NodeCredentials(leaf_expires(joined).isoformat(timespec="seconds"))
     assert sorted(joined.pki.rglob("*")) == before
-    assert not (joined.pki / "root.crt").exists()
+    assert not (joined.pki / "authority" / "current" / "root.crt").exists()
     assert not joined.passphrase.exists()
 
 

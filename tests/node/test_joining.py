@@ -15,8 +15,8 @@ from secure_ray.gateway.nodes.members import list_members, revoke_member
 from secure_ray.gateway.nodes.tokens import revoke_token
 from secure_ray.node import joining
 from secure_ray.node.door_client import DoorClient, LostReplyError, node_context
-from secure_ray.pki.enrolment import chain_with_root
 from secure_ray.pki.join_string import Endpoint, JoinString, parse_join_string
+from secure_ray.pki.trust import chain_with_root
 from secure_ray.policy.rate_limit import Limits
 from support.doors import CLUSTER_TOKEN, LOOPBACK, Head, Impostor, Worker
 
@@ -308,7 +308,7 @@ def test_our_root_without_a_leaf_of_it_is_sent_nothing(
     """The root's certificate is public: showing it proves nothing."""
     other = Head(tmp_path / "other")
     chain = tmp_path / "chain.pem"
-    ours = head.pki.root_certificate.read_bytes()
+    ours = head.pki.authority.root_certificate.read_bytes()
     chain.write_bytes(other.pki.leaf.certificate.read_bytes() + ours)
     impostor = Impostor(chain, other.pki.leaf.key)
     with impostor.open() as endpoint:

@@ -197,7 +197,8 @@ def test_member_of_another_cluster_joins_none(head: Head, paths: ClusterPaths) -
 def test_head_is_not_taken_over(head: Head, paths: ClusterPaths) -> None:
     ensure_cluster(paths)
     paths.pki.mkdir(mode=0o700)
-    (paths.pki / "root.crt").touch()
+    (paths.pki / "authority").mkdir(mode=0o700)
+    (paths.pki / "authority" / "current").symlink_to("a0001")
 
     with pytest.raises(FailedError) as caught:
         can_join(paths, head.invite())

@@ -92,6 +92,43 @@ def test_full_disk_does_not_keep_the_firewall_back(
     assert applied[1:] == ["removed"]  # applied once, and not with each try to write
 
 
+def test_host_without_nft_still_keeps_the_list(
+    plan: LaunchPlan, applied: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own rules are made of it: `firewall show --iptables`."""
+
+    def no_nft(_rules: str) -> None:
+        raise FailedError("SR-FW-001", "there is no nft here", fix="")
+
+    monkeypatch.setattr("secure_ray.network.nft.apply_rules", no_nft)
+
+    keep(plan, lambda: ("10.77.0.2",), looks=3)
+
+    assert read_neighbours(plan.paths) == ("10.77.0.2",)
+    assert applied == []
+
+
+def test_nodes_are_known_to_the_relay(plan: LaunchPlan) -> None:
+    async def run() -> frozenset[str]:
+        async with keeping_neighbours(plan, lambda: ("fd00:0::2",), log=LOG) as known:
+            return known()
+
+    assert asyncio.run(run()) == {plan.place.address, "fd00::2"}
+
+
+def test_look_that_outlives_its_task_puts_no_table_back(
+    plan: LaunchPlan, applied: list[str]
+) -> None:
+    """A thread cannot be cancelled; a node may have joined just then."""
+    keeper = module._Keeper(plan, lambda: ("10.77.0.2",), LOG)
+    keeper.look()
+    keeper.end()
+    keeper._others = lambda: ("10.77.0.2", "10.77.0.3")
+    keeper.look()
+
+    assert applied[1:] == ["removed"]
+
+
 def test_whatever_fails_is_told_once_and_tried_again(
     plan: LaunchPlan, applied: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -132,6 +132,7 @@ def test_files_of_a_cluster() -> None:
         "lock": "clusters/a/lock",
         "log": "clusters/a/supervisor.log",
         "neighbours": "clusters/a/neighbours.json",
+        "walled": "clusters/a/walled.json",
         # Not among the keys that it opens.
         "passphrase": "passphrases/a",
         "pki": "clusters/a/pki",

@@ -95,7 +95,10 @@ def test_block_of_ports_is_held_until_it_is_let_go(make: Make) -> None:
 def test_second_start_changes_nothing(make: Make, paths: ClusterPaths) -> None:
     first = make()
     first.reservation.close()
-    token, root = paths.token.read_bytes(), (paths.pki / "root.crt").read_bytes()
+    token, root = (
+        paths.token.read_bytes(),
+        (paths.pki / "authority" / "current" / "root.crt").read_bytes(),
+    )
 
     second = make()
 
@@ -103,7 +106,7 @@ def test_second_start_changes_nothing(make: Make, paths: ClusterPaths) -> None:
     assert second.plan == first.plan
     assert second.certificate_expires == first.certificate_expires
     assert paths.token.read_bytes() == token
-    assert (paths.pki / "root.crt").read_bytes() == root
+    assert (paths.pki / "authority" / "current" / "root.crt").read_bytes() == root
 
 
 def test_lives_of_the_settings_are_those_of_the_leaf(make: Make) -> None:
@@ -299,7 +302,7 @@ def test_worker_is_planned_as_its_head_told_it(
         assert not can_bind("127.0.0.1", plan.ports.reservation)
     assert tested == [(GUARD, guard_rules(plan.place, plan.ports))]
     assert prepared.changes == ()
-    assert not (paths.pki / "root.crt").exists()
+    assert not (paths.pki / "authority" / "current" / "root.crt").exists()
 
 
 def test_preview_of_a_worker_is_what_is_started(

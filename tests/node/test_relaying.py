@@ -18,15 +18,16 @@ from secure_ray.network.relay import NoWayError, open_service
 from secure_ray.node import relaying as relaying_module
 from secure_ray.node.place import Place, head_at
 from secure_ray.node.relaying import _client, _server, relaying
-from secure_ray.pki.enrolment import issue, keep, pending_key, read_pins
+from secure_ray.pki.enrolment import issue, keep, pending_key
 from secure_ray.pki.proof import read_request
 from secure_ray.pki.store import LeafFiles, PkiPaths
+from secure_ray.pki.trust import read_pins
 from support.doors import CLUSTER_ID, Head, utc_now
 from support.loops import settled
 from support.plans import free_base, private_plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from secure_ray.node.plan import LaunchPlan
@@ -126,9 +127,13 @@ async def ask(port: int, host: str = HERE, **headers: str) -> tuple[int, str]:
     return await asyncio.to_thread(get)
 
 
-def run(pair: Pair, act: Any) -> Any:
+def NODES() -> frozenset[str]:  # noqa: N802  # a constant that is asked for
+    return frozenset({HEAD, WORKER})
+
+
+def run(pair: Pair, act: Any, known: Callable[[], frozenset[str]] = NODES) -> Any:
     async def go() -> Any:
-        async with relaying(pair.head), relaying(pair.worker):
+        async with relaying(pair.head, known), relaying(pair.worker, known):
             found = await act()
         await settled()
         return found
@@ -200,9 +205,23 @@ def test_node_with_the_leaf_of_another_address_hears_nothing(tmp_path: Path) -> 
     assert seen == []
 
 
+def test_node_that_was_revoked_reaches_nothing(pair: Pair) -> None:
+    """Its certificate is the cluster's, and good for as long as it lasts."""
+    seen: list[bytes] = []
+
+    async def act() -> tuple[int, str]:
+        async with service(pair.head.ports.port("dashboard"), "dashboard", seen):
+            return await ask(pair.worker.ports.port("dashboard"))
+
+    status, body = run(pair, act, lambda: frozenset({HEAD}))
+
+    assert (status, seen) == (502, [])
+    assert f"the relay of {HEAD}" in body
+
+
 def test_node_that_is_gone_is_told(pair: Pair) -> None:
     async def go() -> tuple[int, str]:
-        async with relaying(pair.head):
+        async with relaying(pair.head, NODES):
             found = await ask(pair.head.ports.port("relay_agent"), WORKER)
         await settled()
         return found

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -58,6 +59,16 @@ proof, parent = sys.argv[1], int(sys.argv[2])
 plan = LaunchPlan.from_json(json.loads(sys.stdin.buffer.raw.readline()))
 proofs, strays = [], []
 
+class OwnDrain:
+    def __init__(self, plan, log):
+        self.told = False
+    def follow(self, orders):
+        if "drain" in orders and not self.told:
+            self.told = True
+            emit({"event": "drains itself"})
+
+supervisor.OwnDrain = OwnDrain
+
 def prove(instance):
     proofs.append(instance)
     if proof == "raises":
@@ -66,6 +77,8 @@ def prove(instance):
     return supervisor.Proven(ok=passes, reason="the reason")
 
 def find_strays(instance):
+    if strays == ["broken"]:
+        raise OSError(24, "Too many open files")
     if strays == ["unreadable"]:
         raise InconclusiveError("SR-PROBE-001", "nobody can tell", fix="")
     return tuple(strays)
@@ -92,7 +105,7 @@ class Line:
             self.reached.set()
 
     def told(self):
-        told = sys.stdin.buffer.raw.readline().decode().split()
+        told = sys.stdin.buffer.raw.readline().decode(errors="surrogateescape").split()
         if not told:
             asyncio.get_running_loop().remove_reader(0)
             return
@@ -581,6 +594,27 @@ def test_worker_that_is_drained_waits_until_it_is_wanted_again(
     assert names([supervised.event(), supervised.event()]) == ["told", "starting"]
 
 
+def test_worker_that_was_drained_before_its_host_started_again_does_not_start(
+    start: Start, worker: LaunchPlan
+) -> None:
+    supervised = start(proof="never asked", of=worker)
+    supervised.tell("order", "drain")
+    supervised.tell("answers")
+
+    assert supervised.until("waiting")["reason"] == "drained by the head"
+    assert supervised.record().ray is None
+    supervised.say("order")
+    assert names([supervised.event(), supervised.event()]) == ["told", "starting"]
+
+
+def test_worker_that_is_ordered_to_drain_asks_its_ray(start: Start, worker: LaunchPlan) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    supervised.tell("order", "drain")
+
+    supervised.until("drains itself")
+
+
 def test_worker_without_a_raylet_has_left_the_cluster(
     start: Start, worker: LaunchPlan, home: Path
 ) -> None:
@@ -671,6 +705,22 @@ def test_what_is_open_where_it_should_not_be_is_told_as_long_as_it_is(
     assert supervised.until("running")["reason"] == "as planned"
     assert supervised.record().sound
     assert names(supervised.terminate()) == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize("strays", ["\udcff\udcfe", "broken"])
+def test_look_that_goes_wrong_ends_no_cluster(
+    start: Start, private_head: LaunchPlan, strays: str
+) -> None:
+    supervised = start(of=private_head)
+    supervised.until("running")
+    assert isinstance(supervised.process.stdin, TextIOWrapper)
+    supervised.process.stdin.reconfigure(errors="surrogateescape")
+    supervised.say("strays", strays)
+    reason = supervised.until("degraded")["reason"]
+    supervised.say("strays")
+
+    assert reason.encode()
+    supervised.until("running")
 
 
 def test_lost_part_of_ray_is_not_forgotten_over_a_stray(

@@ -18,7 +18,7 @@ from secure_ray.base.errors import FailedError, UsageError
 from secure_ray.base.files import make_private_directory, write_private
 from secure_ray.base.locks import lock
 from secure_ray.base.secrets import Secret
-from secure_ray.pki import credentials
+from secure_ray.pki import store
 from secure_ray.pki.credentials import (
     Credentials,
     LeafFiles,
@@ -26,9 +26,8 @@ from secure_ray.pki.credentials import (
     make_ephemeral_credentials,
     make_foreign_pair,
 )
-from secure_ray.pki.keys import UnusableKeyError, key_from_pem, key_to_pem
+from secure_ray.pki.keys import UnusableKeyError, key_from_pem, key_to_pem, new_key
 from secure_ray.pki.lifetimes import Lifetimes
-from secure_ray.pki.profiles import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +75,7 @@ class TestFirstRun:
                     assert stat.S_IMODE(path.stat().st_mode) == expected, path
 
     def test_a_copy_of_the_directory_alone_does_not_open_the_root_key(self, born: Node) -> None:
-        sealed = born.paths.root_key.read_bytes()
+        sealed = born.paths.authority.root_key.read_bytes()
 
         with pytest.raises(UnusableKeyError):
             key_from_pem(sealed)
@@ -91,7 +90,7 @@ class TestFirstRun:
         node.ensure()
 
         assert node.paths.passphrase.read_bytes() == b"kept for another key\n"
-        key_from_pem(node.paths.root_key.read_bytes(), Secret("kept for another key"))
+        key_from_pem(node.paths.authority.root_key.read_bytes(), Secret("kept for another key"))
 
     def test_an_empty_passphrase_seals_nothing(self, node: Node) -> None:
         make_private_directory(node.paths.passphrase.parent)
@@ -99,7 +98,7 @@ class TestFirstRun:
 
         with pytest.raises(FailedError, match=r"SR-PKI-007.*is empty"):
             node.ensure()
-        assert not node.paths.root_key.exists()
+        assert not node.paths.authority.root_key.exists()
 
     def test_what_ray_is_given_holds_the_chain_but_the_root_and_trusts_the_root_only(
         self, born: Node
@@ -107,12 +106,18 @@ class TestFirstRun:
         files = born.paths.leaf
 
         assert files.certificate.read_bytes().count(b"BEGIN CERTIFICATE") == 2
-        assert files.certificate.read_bytes().endswith(born.paths.issuing_certificate.read_bytes())
-        assert files.authority.read_bytes() == born.paths.root_certificate.read_bytes()
+        assert files.certificate.read_bytes().endswith(
+            born.paths.authority.issuing_certificate.read_bytes()
+        )
+        assert files.authority.read_bytes() == born.paths.authority.root_certificate.read_bytes()
 
     def test_every_key_is_another(self, born: Node) -> None:
         paths = born.paths
-        chain = (paths.root_certificate, paths.issuing_certificate, paths.leaf.certificate)
+        chain = (
+            paths.authority.root_certificate,
+            paths.authority.issuing_certificate,
+            paths.leaf.certificate,
+        )
         keys = [x509.load_pem_x509_certificate(p.read_bytes()).public_key() for p in chain]
 
         assert keys[0] != keys[1] != keys[2] != keys[0]
@@ -160,12 +165,12 @@ class TestLaterRuns:
 
     @pytest.mark.parametrize("days", [183, 366, 1000], ids=["half", "expired", "long expired"])
     def test_an_issuing_ca_that_is_due_comes_with_a_new_leaf(self, born: Node, days: int) -> None:
-        root = born.paths.root_certificate.read_bytes()
+        root = born.paths.authority.root_certificate.read_bytes()
 
         renewed = born.ensure(days * DAY)
 
         assert changed(renewed) == ["issuing", "leaf"]
-        assert born.paths.root_certificate.read_bytes() == root
+        assert born.paths.authority.root_certificate.read_bytes() == root
         assert_usable(renewed.files, at=born.birth + days * DAY)
         assert born.ensure(days * DAY).changes == ()
 
@@ -232,11 +237,11 @@ BOTH = ["issuing", "leaf"]
 @pytest.mark.parametrize(
     ("name", "damage", "made"),
     [
-        ("issuing.key", Path.unlink, BOTH),
-        ("issuing.key", empty, BOTH),
-        ("issuing.key", swap_key, BOTH),
-        ("issuing.crt", Path.unlink, BOTH),
-        ("issuing.crt", cut, BOTH),
+        ("authority/current/issuing.key", Path.unlink, BOTH),
+        ("authority/current/issuing.key", empty, BOTH),
+        ("authority/current/issuing.key", swap_key, BOTH),
+        ("authority/current/issuing.crt", Path.unlink, BOTH),
+        ("authority/current/issuing.crt", cut, BOTH),
         ("node/current", Path.unlink, LEAF),
         ("node/current/node.key", Path.unlink, LEAF),
         ("node/current/node.key", cut, LEAF),
@@ -251,14 +256,20 @@ BOTH = ["issuing", "leaf"]
 def test_a_damaged_pair_is_made_again_and_the_root_stays(
     born: Node, name: str, damage: Callable[[Path], None], made: list[str]
 ) -> None:
-    root = (born.paths.root_certificate.read_bytes(), born.paths.root_key.read_bytes())
+    root = (
+        born.paths.authority.root_certificate.read_bytes(),
+        born.paths.authority.root_key.read_bytes(),
+    )
     damage(born.paths.directory / name)
 
     mended = born.ensure()
 
     assert changed(mended) == made
     assert_usable(mended.files, at=born.birth)
-    assert (born.paths.root_certificate.read_bytes(), born.paths.root_key.read_bytes()) == root
+    assert (
+        born.paths.authority.root_certificate.read_bytes(),
+        born.paths.authority.root_key.read_bytes(),
+    ) == root
     assert born.ensure().changes == ()
 
 
@@ -277,7 +288,7 @@ class TestFilesOfAnotherCluster:
             write_private(target.paths.directory / name, content)
 
     def test_an_issuing_ca_of_another_root_is_made_again(self, born: Node, other: Node) -> None:
-        self.copy(other, born, "issuing.crt", "issuing.key")
+        self.copy(other, born, "authority/current/issuing.crt", "authority/current/issuing.key")
 
         mended = born.ensure()
 
@@ -298,7 +309,9 @@ class TestFilesOfAnotherCluster:
         ours, theirs = born.paths.leaf, other.paths.leaf
         end = b"-----END CERTIFICATE-----\n"
         forged = theirs.certificate.read_bytes().split(end)[0] + end
-        write_private(ours.certificate, forged + born.paths.issuing_certificate.read_bytes())
+        write_private(
+            ours.certificate, forged + born.paths.authority.issuing_certificate.read_bytes()
+        )
         write_private(ours.key, theirs.key.read_bytes())
 
         assert changed(born.ensure()) == ["leaf"]
@@ -311,7 +324,7 @@ class TestFilesOfAnotherCluster:
         assert_usable(born.paths.leaf, at=born.birth)
 
     def test_the_key_of_another_root_issues_nothing(self, born: Node, other: Node) -> None:
-        self.copy(other, born, "root.key")
+        self.copy(other, born, "authority/current/root.key")
         write_private(born.paths.passphrase, other.paths.passphrase.read_bytes())
 
         with pytest.raises(FailedError, match=r"SR-PKI-007.*is not the key of"):
@@ -332,7 +345,7 @@ class TestRoot:
     def test_a_damaged_certificate_stops_the_run(
         self, born: Node, damage: Callable[[Path], None]
     ) -> None:
-        damage(born.paths.root_certificate)
+        damage(born.paths.authority.root_certificate)
         before = born.content()
 
         with pytest.raises(FailedError, match="SR-PKI-005"):
@@ -341,23 +354,26 @@ class TestRoot:
 
     def test_what_is_told_to_run_is_for_this_cluster(self, node: Node) -> None:
         node.ensure(cluster="team-a")
-        empty(node.paths.root_certificate)
+        empty(node.paths.authority.root_certificate)
 
         with pytest.raises(FailedError, match="SR-PKI-005") as caught:
             node.ensure(cluster="team-a")
         assert "secure-ray reset --cluster team-a" in caught.value.fix
 
     def test_a_certificate_that_is_no_roots_stops_the_run(self, born: Node) -> None:
-        write_private(born.paths.root_certificate, born.paths.issuing_certificate.read_bytes())
+        write_private(
+            born.paths.authority.root_certificate,
+            born.paths.authority.issuing_certificate.read_bytes(),
+        )
 
         with pytest.raises(FailedError, match="SR-PKI-005"):
             born.ensure()
 
     @pytest.mark.parametrize("key", [True, False], ids=["key there", "key gone"])
     def test_a_lost_certificate_stops_the_run(self, born: Node, *, key: bool) -> None:
-        born.paths.root_certificate.unlink()
+        born.paths.authority.root_certificate.unlink()
         if not key:
-            born.paths.root_key.unlink()
+            born.paths.authority.root_key.unlink()
         before = born.content()
 
         with pytest.raises(FailedError, match="SR-PKI-003"):
@@ -373,7 +389,7 @@ class TestRoot:
 
 
 def remove_key(node: Node) -> None:
-    node.paths.root_key.unlink()
+    node.paths.authority.root_key.unlink()
 
 
 def remove_passphrase(node: Node) -> None:
@@ -389,7 +405,7 @@ def change_passphrase(node: Node) -> None:
 
 
 def damage_key(node: Node) -> None:
-    cut(node.paths.root_key)
+    cut(node.paths.authority.root_key)
 
 
 ROOT_KEY_LOST = pytest.mark.parametrize(
@@ -451,27 +467,13 @@ class TestRootKey:
         assert "very private words" not in f"{caught.value} {caught.value.fix}"
         assert caught.value.__cause__ is None
 
-    def test_a_key_of_an_unfinished_first_run_that_cannot_be_opened_stays(self, node: Node) -> None:
-        node.ensure()
-        kept = node.paths.root_key.read_bytes()
-        for path in (node.paths.root_certificate, node.paths.issuing_certificate):
-            path.unlink()
-        node.paths.issuing_key.unlink()
-        node.paths.current.unlink()
-        node.paths.passphrase.unlink()
-
-        with pytest.raises(FailedError, match="SR-PKI-007"):
-            node.ensure()
-        assert node.paths.root_key.read_bytes() == kept
-        assert not node.paths.passphrase.exists()
-
 
 EVERY_FILE = pytest.mark.parametrize(
     "name",
     [
-        "root.crt",
-        "issuing.crt",
-        "issuing.key",
+        "authority/current/root.crt",
+        "authority/current/issuing.crt",
+        "authority/current/issuing.key",
         "node/current/node.crt",
         "node/current/node.key",
         "node/current/ca.crt",
@@ -511,14 +513,17 @@ def test_a_file_of_somebody_else_is_refused(born: Node, name: str) -> None:
 def test_a_root_key_or_passphrase_open_to_others_is_refused_and_no_reason_to_wait(
     born: Node, name: str
 ) -> None:
-    path = born.paths.root_key if name == "root.key" else born.paths.passphrase
+    path = born.paths.authority.root_key if name == "root.key" else born.paths.passphrase
     path.chmod(0o644)
 
     with pytest.raises(FailedError, match="SR-FILE-002"):
         born.ensure(200 * DAY)
 
 
-@pytest.mark.parametrize("name", [".", "node", "node/g0001", "../../passphrases"])
+@pytest.mark.parametrize(
+    "name",
+    [".", "node", "node/g0001", "authority", "authority/a0001", "../../passphrases"],
+)
 def test_a_directory_open_to_others_is_refused(born: Node, name: str) -> None:
     (born.paths.directory / name).chmod(0o755)
 
@@ -527,7 +532,7 @@ def test_a_directory_open_to_others_is_refused(born: Node, name: str) -> None:
 
 
 def test_two_runs_at_once_are_told_apart(born: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "_LOCK_WAIT", 0)
+    monkeypatch.setattr(store, "_LOCK_WAIT", 0)
 
     with lock(born.paths.lock, wait=0), pytest.raises(FailedError, match="SR-PKI-013"):
         born.ensure()

@@ -38,9 +38,9 @@ def in_directory(node: Node, directory: Path) -> Node:
 
 def whole_root(paths: PkiPaths) -> tuple[bytes, bytes] | None:
     """Certificate and sealed key of the root; None when it is not whole yet."""
-    if not paths.root_certificate.exists():
+    if not paths.authority.root_certificate.exists():
         return None
-    return paths.root_certificate.read_bytes(), paths.root_key.read_bytes()
+    return paths.authority.root_certificate.read_bytes(), paths.authority.root_key.read_bytes()
 
 
 def assert_fits(node: Node) -> None:
@@ -51,12 +51,15 @@ def assert_fits(node: Node) -> None:
     leaf.verify_directly_issued_by(issuing)
     issuing.verify_directly_issued_by(root)
     assert key_from_pem(files.key.read_bytes()).public_key() == leaf.public_key()
-    assert files.authority.read_bytes() == node.paths.root_certificate.read_bytes()
+    assert files.authority.read_bytes() == node.paths.authority.root_certificate.read_bytes()
 
 
 def assert_nothing_is_left_over(node: Node) -> None:
-    expected = {"lock", "root.crt", "root.key", "issuing.crt", "issuing.key", "node"}
+    expected = {"lock", "authority", "node"}
     assert {entry.name for entry in node.paths.directory.iterdir()} == expected
+    generation = node.paths.authorities.link.readlink().name
+    authorities = {entry.name for entry in node.paths.authorities.directory.iterdir()}
+    assert authorities == {"current", generation}
     assert [entry.name for entry in node.paths.passphrase.parent.iterdir()] == ["default"]
     generations = sorted(entry.name for entry in node.paths.node.iterdir())
     assert len(generations) <= 3
@@ -115,25 +118,20 @@ def test_killed_at_any_step_the_next_run_finishes(
     assert kills >= (0 if after == 0 * DAY and before is once else 15)
 
 
-def test_a_root_key_that_was_written_whole_is_kept(node: Node, tmp_path: Path) -> None:
-    """The step after the key and before the certificate: that key becomes the root's."""
+def test_a_first_run_that_was_killed_leaves_no_root_behind(node: Node, tmp_path: Path) -> None:
+    """The step before the link: nobody knows of that root yet, so it goes."""
     steps = 0
-    while not node.paths.root_key.exists():
+    while not list(node.paths.directory.glob("authority/a*")):
         steps += 1
         node = in_directory(node, tmp_path / str(steps))
         survives(node.ensure, steps)
-    assert not node.paths.root_certificate.exists()
-    sealed, passphrase = node.paths.root_key.read_bytes(), node.paths.passphrase.read_bytes()
+    assert whole_root(node.paths) is None
+    passphrase = node.paths.passphrase.read_bytes()
 
-    made = node.ensure()
+    node.ensure()
 
-    assert "root CA made: an earlier run was stopped after it had made the key" in made.changes
-    assert (node.paths.root_key.read_bytes(), node.paths.passphrase.read_bytes()) == (
-        sealed,
-        passphrase,
-    )
-    # The kept key is the certificate's: a new issuing CA can be made with it.
-    assert node.ensure(200 * DAY).changes[0].startswith("issuing CA renewed")
+    assert node.paths.passphrase.read_bytes() == passphrase
+    assert_nothing_is_left_over(node)
 
 
 @settings(

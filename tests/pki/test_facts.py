@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pki.conftest import Node
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
-FACTS = CertificateFacts("CN=a", "CN=b", "1f", START, START + timedelta(days=100), "00", ())
+FACTS = CertificateFacts(
+    "CN=a", "CN=b", "1f", START - timedelta(minutes=5), START + timedelta(days=100), "00", ()
+)
 
 
 @pytest.mark.parametrize(

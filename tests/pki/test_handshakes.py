@@ -133,7 +133,7 @@ def test_a_server_of_another_cluster_is_refused(ours: LeafFiles, stranger: LeafF
 
 def test_leaves_of_two_issuing_cas_of_one_root_talk(current: Node) -> None:
     before = LeafFiles.within(current.paths.current.resolve())
-    current.paths.issuing_key.unlink()
+    current.paths.authority.issuing_key.unlink()
 
     renewed = current.ensure()
 
@@ -145,9 +145,9 @@ def test_leaves_of_two_issuing_cas_of_one_root_talk(current: Node) -> None:
 def test_a_leaf_cannot_issue(current: Node, tmp_path: Path) -> None:
     """Whoever has a node's key still cannot make certificates that a node accepts."""
     from secure_ray.base.files import make_private_directory
-    from secure_ray.pki.issuance import certificates_to_pem
-    from secure_ray.pki.keys import key_from_pem, key_to_pem
-    from secure_ray.pki.profiles import Owner, Signer, leaf_certificate, new_key
+    from secure_ray.pki.keys import key_from_pem, key_to_pem, new_key
+    from secure_ray.pki.profiles import Owner, Signer, leaf_certificate
+    from secure_ray.pki.trust import certificates_to_pem
 
     x509 = pytest.importorskip("cryptography.x509")
     ours = current.paths.leaf
@@ -211,7 +211,7 @@ class TestGrpc:
 
     def test_leaves_of_two_issuing_cas_of_one_root_talk(self, current: Node) -> None:
         before = LeafFiles.within(current.paths.current.resolve())
-        current.paths.issuing_key.unlink()
+        current.paths.authority.issuing_key.unlink()
         current.ensure()
         after = LeafFiles.within(current.paths.current.resolve())
 

@@ -13,13 +13,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_ray.pki.keys import new_key, new_root_key
 from secure_ray.pki.profiles import (
     Owner,
     Signer,
     issuing_certificate,
     leaf_certificate,
-    new_key,
-    new_root_key,
     root_certificate,
 )
 
@@ -194,7 +193,7 @@ def test_a_life_begins_five_minutes_ago(certificate: x509.Certificate, life: tim
 
 @given(
     later=st.timedeltas(timedelta(0), 365 * DAY - timedelta(seconds=1)),
-    life=st.timedeltas(timedelta(minutes=10), 20_000 * DAY),
+    life=st.timedeltas(timedelta(minutes=1), 20_000 * DAY),
 )
 def test_nothing_outlives_its_issuer(later: timedelta, life: timedelta) -> None:
     issuing = make_issuing(NOW + later, life)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_ray.base.secrets import Secret
+from secure_ray.pki.keys import key_digest
 from secure_ray.pki.proof import (
     Claim,
     UnusableRequestError,
-    key_digest,
     make_request,
     proves,
     public_token_key,

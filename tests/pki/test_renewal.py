@@ -21,12 +21,10 @@ def lives(days: int, sans: tuple[str, ...] = ()) -> CertificateFacts:
     return CertificateFacts("CN=x", "CN=y", "1f", START, START + timedelta(days=days), "00", sans)
 
 
-ROOT = FoundRoot(lives(3650), cluster_id="ours", key=True, descendants=True)
+ROOT = FoundRoot(lives(3650), cluster_id="ours", descendants=True)
 ISSUING = FoundPair(lives(366))
 LEAF = FoundPair(lives(90, SANS))
-NOTHING = Found(
-    FoundRoot(None, cluster_id="", key=False, descendants=False), FoundPair(None), FoundPair(None)
-)
+NOTHING = Found(FoundRoot(None, cluster_id="", descendants=False), FoundPair(None), FoundPair(None))
 WHOLE = Found(ROOT, ISSUING, LEAF)
 
 
@@ -49,27 +47,13 @@ def test_the_first_run_makes_all() -> None:
     assert judged(NOTHING, days=0) == Verdict(absent, absent, absent)
 
 
-def test_a_root_key_without_certificate_or_descendants_is_finished() -> None:
-    killed = replace(NOTHING, root=replace(NOTHING.root, key=True))
-
-    verdict = judged(killed, days=0)
-
-    assert verdict.root == Renewal("an earlier run was stopped after it had made the key")
-
-
-def test_a_root_without_its_key_is_left_alone() -> None:
-    offline = replace(WHOLE, root=replace(ROOT, key=False))
-
-    assert judged(offline, days=44) == Verdict(None, None, None)
-
-
 @pytest.mark.parametrize(
     ("days", "pair", "reason", "can_wait"),
     [
         (-0.01, ISSUING, "it was valid only from 2030-01-01 00:00:00 UTC", False),
         (0, ISSUING, None, None),
         (182.9, ISSUING, None, None),
-        (183, ISSUING, "past half of its life, 183 days left", True),
+        (183.01, ISSUING, "past half of its life, 182 days left", True),
         (365.99, ISSUING, "past half of its life, 14 minutes left", True),
         (366, ISSUING, "it had expired less than a minute ago", False),
         (367.5, ISSUING, "it had expired 1 day ago", False),
@@ -97,7 +81,7 @@ def test_an_issuing_ca(
     ("days", "pair", "sans", "reason"),
     [
         (44.9, LEAF, SANS, None),
-        (45, LEAF, SANS, "past half of its life, 45 days left"),
+        (45.01, LEAF, SANS, "past half of its life, 44 days left"),
         (93, LEAF, SANS, "it had expired 3 days ago"),
         (1, FoundPair(None), SANS, "there was none"),
         (
@@ -126,10 +110,9 @@ def test_a_leaf(days: float, pair: FoundPair, sans: tuple[str, ...], reason: str
         (ROOT, 3650, "SR-PKI-002", ["2039-12-30 00:00:00 UTC"]),
         (ROOT, 4000, "SR-PKI-002", ["2039-12-30 00:00:00 UTC", "2040-12-14 00:00:00 UTC"]),
         (replace(ROOT, facts=None), 1, "SR-PKI-003", ["gone"]),
-        (replace(ROOT, facts=None, key=False), 1, "SR-PKI-003", ["gone"]),
         (replace(ROOT, cluster_id="theirs"), 1, "SR-PKI-004", ["theirs", "ours"]),
     ],
-    ids=["not yet valid", "expired", "long expired", "gone", "gone with its key", "another's"],
+    ids=["not yet valid", "expired", "long expired", "gone", "another's"],
 )
 def test_a_root_that_cannot_be_used_stops_the_run(
     root: FoundRoot, days: float, code: str, words: list[str]
@@ -146,15 +129,36 @@ def test_a_root_that_cannot_be_used_stops_the_run(
     days=st.floats(-10_000, 10_000),
     issuing=st.sampled_from([ISSUING, FoundPair(None), FoundPair(lives(9), "bad")]),
     leaf=st.sampled_from([LEAF, FoundPair(None), FoundPair(lives(9), "bad")]),
-    key=st.booleans(),
 )
 def test_a_root_that_is_there_is_never_to_be_made(
-    days: float, issuing: FoundPair, leaf: FoundPair, *, key: bool
+    days: float, issuing: FoundPair, leaf: FoundPair
 ) -> None:
-    found = Found(replace(ROOT, key=key), issuing, leaf)
+    found = Found(ROOT, issuing, leaf)
 
     try:
         verdict = judged(found, days=days)
     except FailedError:
         return
     assert verdict.root is None
+
+
+@pytest.mark.parametrize(
+    ("days", "pair"),
+    [(1, FoundPair(None)), (1, FoundPair(lives(366), "its key was missing")), (366, ISSUING)],
+    ids=["missing", "damaged", "expired"],
+)
+def test_while_the_root_is_rotated_no_issuing_ca_is_made(days: float, pair: FoundPair) -> None:
+    with pytest.raises(FailedError, match="SR-PKI-014") as caught:
+        judged(replace(WHOLE, issuing=pair, rotating=True), days=days)
+    assert "secure-ray rotate-certs --rollback --cluster team-a" in caught.value.fix
+
+
+def test_while_the_root_is_rotated_an_issuing_ca_that_is_due_waits() -> None:
+    verdict = judged(replace(WHOLE, rotating=True), days=200)
+
+    assert verdict.issuing is None
+    assert verdict.leaf is not None
+
+
+def test_somebody_elses_root_says_nothing_of_whose_it_is() -> None:
+    assert judged(replace(WHOLE, root=replace(ROOT, cluster_id="")), days=1).root is None

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from secure_ray.base.errors import FailedError
-from secure_ray.pki.store import PkiPaths, add_generation, current_generation, prepare, sweep
+from secure_ray.pki.store import (
+    PkiPaths,
+    add_generation,
+    current_generation,
+    prepare,
+    sweep_leaves,
+    sweep_passphrase,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +64,7 @@ def test_a_new_generation_becomes_the_current_one(paths: PkiPaths) -> None:
 def test_the_one_before_stays_and_older_ones_go(paths: PkiPaths) -> None:
     for _ in range(4):
         add(paths)
-        sweep(paths)
+        sweep_leaves(paths)
 
     assert names(paths.node) == {"g0003", "g0004", "current"}
 
@@ -69,9 +76,9 @@ def test_a_generation_that_was_never_used_goes_and_not_the_one_in_use_before(
     add(paths)
     (paths.node / "g0002").mkdir(mode=0o700)
 
-    sweep(paths)
+    sweep_leaves(paths)
     add(paths)
-    sweep(paths)
+    sweep_leaves(paths)
 
     assert names(paths.node) == {"g0001", "g0002", "current"}
     assert str(paths.current.readlink()) == "g0002"
@@ -104,7 +111,7 @@ def test_a_link_to_anything_but_a_generation_beside_it_is_refused(
 ) -> None:
     paths.current.symlink_to(target)
 
-    for act in (current_generation, sweep, add):
+    for act in (current_generation, sweep_leaves, add):
         with pytest.raises(FailedError, match="SR-PKI-008"):
             act(paths)
     assert str(paths.current.readlink()) == target
@@ -128,13 +135,13 @@ def test_a_generation_that_is_a_link_is_refused(paths: PkiPaths, tmp_path: Path)
 
 def test_what_killed_writes_left_goes_and_nothing_else(paths: PkiPaths) -> None:
     left = [
-        paths.directory / f".root.key.{LEFTOVER}",
-        paths.directory / f".issuing.crt.{LEFTOVER}",
+        paths.directory / f".renewal.key.{LEFTOVER}",
+        paths.directory / f".join.key.{LEFTOVER}",
         paths.passphrase.with_name(f".default.{LEFTOVER}"),
         paths.node / f".current.{LEFTOVER}",
     ]
     others = [
-        paths.directory / ".root.key.backup",
+        paths.directory / ".join.key.backup",
         paths.directory / f".notes.{LEFTOVER}",
         paths.passphrase.with_name(f".other.{LEFTOVER}"),
         paths.passphrase.with_name("default"),
@@ -142,8 +149,11 @@ def test_what_killed_writes_left_goes_and_nothing_else(paths: PkiPaths) -> None:
     ]
     for path in [*left, *others]:
         path.touch(0o600)
+    (paths.node / f".g0007.{LEFTOVER}").mkdir(mode=0o700)
 
-    sweep(paths)
+    sweep_leaves(paths)
+    sweep_passphrase(paths)
 
     assert not any(path.exists() for path in left)
+    assert not (paths.node / f".g0007.{LEFTOVER}").exists()
     assert all(path.exists() for path in others)

@@ -10,6 +10,7 @@ from secure_ray.policy import rate_limit
 from secure_ray.policy.rate_limit import Gatekeeper, Limits, source_of
 
 A, B = "10.0.0.7", "10.0.0.8"
+T = "tttttttt"
 
 
 def knocks(gate: Gatekeeper, address: str, count: int, now: float = 0.0) -> int:
@@ -42,32 +43,31 @@ def test_joins_are_limited_from_everywhere() -> None:
 def test_five_wrong_proofs_lock_out_for_half_an_hour() -> None:
     gate = Gatekeeper(Limits())
     for _ in range(4):
-        gate.bad_proof(A, 10.0)
-    assert gate.locked(A, 10.0) == 0
+        gate.bad_proof(A, T, 10.0)
+    assert gate.locked(A, T, 10.0) == 0
 
-    gate.bad_proof(A, 10.0)
+    gate.bad_proof(A, T, 10.0)
 
-    assert gate.locked(A, 10.0) == 1800
-    assert gate.locked(A, 1809.0) == 1
-    assert gate.locked(A, 1810.0) == 0
-    assert gate.locked(B, 10.0) == 0
+    assert gate.locked(A, T, 10.0) == 1800
+    assert gate.locked(A, T, 1809.0) == 1
+    assert gate.locked(A, T, 1810.0) == 0
+    assert gate.locked(B, T, 10.0) == 0
 
 
 def test_slips_far_apart_do_not_add_up() -> None:
     gate = Gatekeeper(Limits())
     for hour in range(20):
-        gate.bad_proof(A, hour * 3600.0)
+        gate.bad_proof(A, T, hour * 3600.0)
 
-    assert gate.locked(A, 19 * 3600.0) == 0
+    assert gate.locked(A, T, 19 * 3600.0) == 0
 
 
-def test_one_v6_host_is_one_source_with_all_its_addresses() -> None:
+def test_another_token_is_not_locked() -> None:
     gate = Gatekeeper(Limits())
-    for last in range(5):
-        gate.bad_proof(f"fd00:0:0:1::{last:x}", 0.0)
+    for _ in range(5):
+        gate.bad_proof(A, T, 0.0)
 
-    assert gate.locked("fd00:0:0:1:ffff::9", 0.0) > 0
-    assert gate.locked("fd00:0:0:2::1", 0.0) == 0
+    assert gate.locked(A, "uuuuuuuu", 0.0) == 0
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,33 @@ def test_what_counts_as_one_source(address: str, source: str) -> None:
     assert source_of(address) == source
 
 
+@pytest.mark.parametrize(
+    ("near", "address", "source"),
+    [
+        ("fd00:0:0:1::5", "fd00::1:ffff:0:0:9", "fd00::1:ffff:0:0:9"),
+        ("fd00:0:0:1::5", "fd00:0:0:2::9", "fd00:0:0:2::/64"),
+        ("10.0.0.5", "fd00::9", "fd00::/64"),
+        ("fd00::5", "10.0.0.7", "10.0.0.7"),
+    ],
+)
+def test_hosts_of_the_head_s_own_network_are_told_apart(
+    near: str, address: str, source: str
+) -> None:
+    assert source_of(address, near) == source
+
+
 def test_memory_is_bounded_and_a_lock_out_is_not_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_MOST_SOURCES", 10)
     gate = Gatekeeper(Limits())
     for _ in range(5):
-        gate.bad_proof(A, 0.0)
+        gate.bad_proof(A, T, 0.0)
     for host in range(100):
         gate.knock(f"10.1.0.{host}", 0.0)
 
-    assert len(gate._sources) == 10
-    assert gate.locked(A, 1.0) > 0
+        gate.bad_proof(f"10.1.0.{host}", T, 0.0)
+
+    assert len(gate._knocking) == len(gate._guessing) == 10
+    assert gate.locked(A, T, 1.0) > 0
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=60).map(sorted))

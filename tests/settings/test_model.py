@@ -5,7 +5,7 @@ import pytest
 
 from secure_ray.policy.ports import BLOCK_SIZE, COMPONENT_NAMES
 from secure_ray.settings.convert import FlawedError, read_settings
-from secure_ray.settings.model import PortSettings, Settings
+from secure_ray.settings.model import PkiSettings, PortSettings, Settings
 
 
 def complaint(values: dict[str, Any]) -> str:
@@ -148,6 +148,10 @@ def test_what_is_neither_an_address_nor_a_name_is_refused(bind: object) -> None:
         ("ray", "allow_flags", ["--labels=x"]),
         ("pki", "leaf_days", 0),
         ("pki", "leaf_days", 366),
+        ("pki", "leaf_life", "5"),
+        ("pki", "leaf_life", "0m"),
+        ("pki", "leaf_life", "1.5h"),
+        ("pki", "key", "rsa2048"),
         ("pki", "passphrase_file", "relative"),
         ("pki", "passphrase_file", "~/key"),
         ("pki", "passphrase_file", "/\udcff"),
@@ -230,3 +234,29 @@ def test_chosen_variables_are_not_in_the_repr() -> None:
     settings = read_settings({"environment": {"set": {"TOKEN": "hunter2"}}})
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in str(settings.environment.__rich_repr__())
+
+
+@pytest.mark.parametrize(
+    ("pki", "words"),
+    [
+        ({"leaf_life": "59s"}, "one minute to 365 days"),
+        ({"leaf_life": "366d", "issuing_days": 3650}, "one minute to 365 days"),
+        ({"leaf_life": "31d", "issuing_days": 30, "leaf_days": 1}, "leaf_life longer than"),
+        ({"key": "ed25519"}, "gRPC fails every handshake; use p256, p384 or rsa3072"),
+    ],
+)
+def test_a_leaf_that_nobody_could_use_is_refused(pki: dict[str, object], words: str) -> None:
+    assert words in complaint({"pki": pki})
+
+
+@pytest.mark.parametrize(
+    ("pki", "seconds"),
+    [
+        ({}, 90 * 86400),
+        ({"leaf_days": 2}, 2 * 86400),
+        ({"leaf_life": "5m"}, 300),
+        ({"leaf_life": "90s"}, 90),
+    ],
+)
+def test_a_leaf_lives_as_long_as_it_says(pki: dict[str, Any], seconds: int) -> None:
+    assert PkiSettings(**pki).leaf.total_seconds() == seconds

@@ -21,8 +21,8 @@ from secure_ray.gateway.nodes.register import open_register
 from secure_ray.gateway.nodes.tokens import TokenOrder, make_token
 from secure_ray.node.joining import Joined, Newcomer, join_cluster
 from secure_ray.pki.credentials import PkiPaths, ensure_credentials
-from secure_ray.pki.enrolment import read_pins
 from secure_ray.pki.join_string import Endpoint, JoinString
+from secure_ray.pki.trust import read_pins
 from secure_ray.policy.rate_limit import Limits
 from support.loops import settled
 

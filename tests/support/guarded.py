@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[2] / "src"
 SOURCES = sorted((SOURCE / "secure_ray/network/guard").glob("*.c"))
-_STRICT = [
+STRICT = [
     "-std=c11",
     "-O2",
     "-fPIC",
@@ -59,7 +59,7 @@ def compile_strictly(sources: Sequence[Path], target: Path) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler")
-    subprocess.run([compiler, *_STRICT, "-o", target, *sources], check=True)
+    subprocess.run([compiler, *STRICT, "-o", target, *sources], check=True)
     return target
 
 

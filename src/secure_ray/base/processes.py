@@ -106,11 +106,15 @@ def descendants(pid: int) -> list[psutil.Process]:
 def describe(process: psutil.Process) -> str:
     """A line for a person: id and name, never the arguments (they may hold something private)."""
     try:
-        # A process may give itself a name that is no text, and this goes into JSON.
-        name = process.name().encode(errors="replace").decode()
+        name = plain_text(process.name())
     except psutil.Error:
         return f"pid {process.pid}"
     return f"{name} (pid {process.pid})"
+
+
+def plain_text(text: str) -> str:
+    """`text` as it can be written anywhere: a process may give itself a name that is no text."""
+    return text.encode(errors="replace").decode()
 
 
 def stop_all(processes: Iterable[psutil.Process], *, grace: float) -> list[psutil.Process]:

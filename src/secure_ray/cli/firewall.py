@@ -68,6 +68,7 @@ def show(
     if as_json:
         _emit(paths, plan, nft=nft_rules(plan), iptables=iptables_rules(plan))
         return
+    _note(paths, plan)
     _explain(paths, plan)
     emit((iptables_rules(plan) if iptables else nft_rules(plan)).rstrip("\n"))
 
@@ -93,6 +94,7 @@ def apply(
     rules = nft_rules(plan)
     if not dry_run:
         apply_rules(rules)
+        _note(paths, plan)
     if as_json:
         _emit(paths, plan, applied=not dry_run, nft=rules)
         return
@@ -158,6 +160,8 @@ def remove(
         emit(iptables_removal(table).rstrip("\n"))
         return
     removed = not dry_run and remove_table(table, nft_removal(table))
+    if not dry_run:
+        paths.walled.unlink(missing_ok=True)
     if as_json:
         emit_json(SCHEMA, {"cluster": paths.name, "table": table, "removed": removed})
     elif dry_run:
@@ -233,6 +237,44 @@ def _read(source: str) -> str:
             fix="secure-ray firewall show | sudo secure-ray firewall check --rules -",
         ) from None
     return text
+
+
+def _note(paths: ClusterPaths, plan: FirewallPlan) -> None:
+    from secure_ray.node.neighbours import note_printed
+
+    if plan.opened:
+        note_printed(paths, tuple(plan.peers))
+
+
+def warn_of_old_rules(
+    paths: ClusterPaths, addresses: Sequence[str] | None, revoked: Sequence[str] = ()
+) -> None:
+    """Say that rules which were loaded by hand have to be loaded again.
+
+    Args:
+        paths: The cluster.
+        addresses: The nodes that they are to let in; None before a node that is not known yet.
+        revoked: Those that they are not to let in any more.
+    """
+    from secure_ray.base.commands import command
+    from secure_ray.cli.output import warn
+    from secure_ray.node.instance import read_instance
+    from secure_ray.node.neighbours import printed_rules
+
+    printed, instance = printed_rules(paths), read_instance(paths)
+    followed = os.geteuid() == 0 and instance is not None and instance.plan.firewall
+    if printed is None or followed:
+        return
+    again = (
+        f"if the rules that `firewall show` printed are loaded here: {command('firewall show', paths.name)}"
+        " | sudo nft -f -"
+    )
+    if addresses is None:
+        warn(f"the node gets through to this host's Ray only once it is in the rules, {again}")
+    elif missing := sorted({*addresses} - {*printed}):
+        warn(f"not let in: {', '.join(missing)}; {again}; the same on every other node")
+    elif stale := sorted({*revoked} & {*printed} - {*addresses}):
+        warn(f"still let in: {', '.join(stale)}; {again}; the same on every other node")
 
 
 def _explain(paths: ClusterPaths, plan: FirewallPlan) -> None:

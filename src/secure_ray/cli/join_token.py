@@ -47,13 +47,15 @@ def create(
     import getpass
 
     from secure_ray.base.clock import utc_now
+    from secure_ray.cli.firewall import warn_of_old_rules
     from secure_ray.cli.spans import read_span
     from secure_ray.gateway.nodes.register import open_register
     from secure_ray.gateway.nodes.tokens import TokenOrder, make_token
     from secure_ray.node.door_place import require_door
     from secure_ray.node.instance import require_running
     from secure_ray.node.paths import cluster_paths
-    from secure_ray.pki.enrolment import read_pins
+    from secure_ray.pki.rotation_facts import trusted_pins
+    from secure_ray.pki.store import PkiPaths
 
     order = TokenOrder(ttl=read_span(ttl, "--ttl"), uses=uses, node=node, maker=getpass.getuser())
     paths = cluster_paths(os.environ, cluster)
@@ -64,10 +66,11 @@ def create(
             database,
             order,
             cluster_id=plan.cluster_id,
-            pins=read_pins(plan.certificates / "ca.crt"),
+            pins=trusted_pins(PkiPaths(plan.paths.pki, plan.paths.passphrase), plan.paths.name),
             heads=(door,),
             now=utc_now(),
         )
+    warn_of_old_rules(paths, None)
     _show(made, uses=uses, node=node, as_json=as_json)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from secure_ray.node.paths import ClusterPaths
     from secure_ray.pki.join_string import JoinString
 
-_MOST_BYTES = 4096
-_STDIN = "-"
+_STDIN, _STANDARD_INPUT = "-", 0
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,15 @@ class Join:
             FailedError: the head cannot be reached, or what is here stands against it.
         """
         from secure_ray.base.clock import utc_now
+        from secure_ray.network.guard.library import guard_library, self_test
+        from secure_ray.network.guard.rules import GuardRules
         from secure_ray.node.membership import become_member, require_can_join
 
         address = decision.address
         if require_can_join(paths, self.string, address=address, now=utc_now()):
             return ["this host has joined that cluster before; the join string was not used"]
+        # Before the token is spent: without the guard this host would be a node that cannot start.
+        self_test(guard_library(), GuardRules(address, frozenset(), frozenset()))
         versions = {
             "ray": decision.versions["ray"],
             "python": platform.python_version(),
@@ -56,6 +58,27 @@ class Join:
         )
         assert cluster.membership is not None  # noqa: S101  # it has just become one
         return [f"joined as {cluster.membership.name} ({cluster.membership.address})"]
+
+    def require_done(self, paths: ClusterPaths, decision: Decision) -> None:
+        """Check that the node that runs here is already what this wish asks for.
+
+        Raises:
+            FailedError: it is a head, or of another cluster.
+            IncompleteError: it would have to join again.
+        """
+        from secure_ray.base.clock import utc_now
+        from secure_ray.base.commands import command
+        from secure_ray.base.errors import IncompleteError
+        from secure_ray.node.membership import require_can_join
+
+        address = decision.address
+        if not require_can_join(paths, self.string, address=address, now=utc_now()):
+            raise IncompleteError(
+                "SR-JOIN-052",
+                f"the node of cluster {paths.name} runs here as it joined before; the join string "
+                "was not used",
+                fix=f"{command('down', paths.name)}, then run this again with the same string",
+            )
 
 
 def read_join(source: str, name: str | None, known: Membership | None = None) -> Join:
@@ -103,12 +126,10 @@ def _read(source: str) -> str:
     from secure_ray.base.files import read_private
 
     if source == _STDIN:
-        if sys.stdin.isatty():
-            from secure_ray.cli.output import say
+        from secure_ray.cli.output import say
+        from secure_ray.cli.pasting import read_pasted
 
-            say("paste the join string, then press Enter:")
-            return sys.stdin.readline(_MOST_BYTES)
-        return sys.stdin.read(_MOST_BYTES)
+        return read_pasted(_STANDARD_INPUT, say=say)
     if source.startswith("SRJ1-"):
         from secure_ray.cli.output import warn
 

@@ -10,7 +10,8 @@ import typer
 from secure_ray.cli.down import AsJson, Cluster
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
 
     from secure_ray.base.errors import SecureRayError
     from secure_ray.gateway.nodes.members import Member
@@ -37,13 +38,15 @@ def register(app: typer.Typer) -> None:
 def list_(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
     """Show the nodes that joined, how they are, and when they said so last."""
     from secure_ray.base.clock import utc_now
+    from secure_ray.cli.firewall import warn_of_old_rules
     from secure_ray.cli.output import columns, emit, emit_json, say
     from secure_ray.gateway.nodes.members import list_members
     from secure_ray.gateway.nodes.register import find_register
     from secure_ray.node.paths import cluster_paths
 
     found: tuple[Member, ...] = ()
-    there = find_register(cluster_paths(os.environ, cluster).directory)
+    paths = cluster_paths(os.environ, cluster)
+    there = find_register(paths.directory)
     if there is not None:
         with there.reading() as database:
             found = list_members(database)
@@ -51,8 +54,12 @@ def list_(*, cluster: Cluster = None, as_json: AsJson = False) -> None:
     if as_json:
         emit_json("secure-ray/node-list/1", {"nodes": [_fields(one, now) for one in found]})
     elif found:
-        head = ("NAME", "ADDRESS", "STATE", "LAST SEEN", "CERTIFICATE", "JOINED")
+        head = ("NAME", "ADDRESS", "STATE", "LAST SEEN", "CLOCK", "CERTIFICATE", "JOINED")
         emit(columns([head, *(_row(one, now) for one in found)]))
+        _warn_of_clocks(found)
+        welcome = [one.address for one in found if one.revoked is None]
+        revoked = [one.address for one in found if one.revoked is not None]
+        warn_of_old_rules(paths, welcome, revoked)
     else:
         say("no node has joined")
 
@@ -71,6 +78,7 @@ def drain(
 
     The node stays in the cluster. `--undo` has its Ray started again.
     """
+    from secure_ray.base.commands import command
     from secure_ray.cli.output import emit_json, say
     from secure_ray.cli.progress import progress
     from secure_ray.cli.spans import read_span
@@ -83,7 +91,7 @@ def drain(
     paths = cluster_paths(os.environ, cluster)
     plan = require_running(paths).plan
     member = _order(paths, name, () if undo else (DRAIN,))
-    left = False
+    left, back = False, command(f"node drain {name} --undo", paths.name)
     if not undo:
         with progress() as show:
             left = drain_node(
@@ -97,8 +105,10 @@ def drain(
         emit_json("secure-ray/node-drain/1", {"name": name, "drained": not undo, "left": left})
     elif undo:
         say(f"node {name} gets work again; its Ray starts with its next heartbeat")
+    elif left:
+        say(f"node {name} is drained: nothing runs there; {back} gives it work again")
     else:
-        say(f"node {name} is drained: nothing runs there; secure-ray node drain {name} --undo")
+        say(f"Ray does not have node {name} now; when it comes, it gets no work until {back}")
 
 
 def _order(paths: ClusterPaths, name: str, orders: tuple[str, ...]) -> Member:
@@ -159,18 +169,24 @@ def revoke(
 
 
 def _what_it_leaves(member: Member, paths: ClusterPaths) -> str:
-    from secure_ray.base.commands import new_keys
+    from secure_ray.base.commands import command
+    from secure_ray.node.start_again import start_again
 
     until = f"{member.certificate_expires:%Y-%m-%d}" if member.certificate_expires else "it expires"
     return (
         f"this does not lock it out of Ray. Ray checks no list of revoked certificates, so the "
-        f"node's is good until {until}, and the node knows the cluster token. Stop Ray there, or "
-        f"close the network to {member.address}. If it is in wrong hands, only new keys help: "
-        f"{new_keys(paths.name)}; then every node joins again"
+        f"node's is good until {until}, and the node knows the cluster token: with it, it can run "
+        f"code on the head, which can make join tokens. Stop Ray there, or close the network to "
+        f"{member.address}. The join tokens that it used have ended; end others whose string it may "
+        f"have seen (secure-ray join-token list). If it is in wrong hands, only new keys help: "
+        f"{command('down', paths.name)}, {command('reset', paths.name)}, then {start_again(paths)}; "
+        f"then every node resets and joins again"
     )
 
 
 def _state(member: Member, now: datetime) -> str:
+    from secure_ray.node.place import DRAIN
+
     if member.revoked is not None:
         return "revoked"
     if member.seen is None:
@@ -179,21 +195,47 @@ def _state(member: Member, now: datetime) -> str:
         return "silent"
     phase = str(member.state.get("phase", "?"))
     up = phase in {"running", "degraded"}
-    return "not as planned" if up and not member.state.get("sound", False) else phase
+    if up and not member.state.get("sound", False):
+        return "not as planned"
+    if DRAIN not in member.orders:
+        return phase
+    return "draining" if up else "drained" if phase == "waiting" else phase
 
 
 def _row(member: Member, now: datetime) -> tuple[str, ...]:
     from secure_ray.policy.admission import in_words
 
-    seen, expires = member.seen, member.certificate_expires
+    seen, expires = member.seen, member.certificate_in_use
     return (
         member.name,
         member.address,
         _state(member, now),
         f"{in_words(now - seen)} ago" if seen else "never",
+        _clock(member.clock_ahead),
         f"until {expires:%Y-%m-%d}" if expires else "-",
         f"{member.joined:%Y-%m-%d %H:%M} UTC",
     )
+
+
+def _clock(ahead: timedelta | None) -> str:
+    from secure_ray.policy.admission import in_words
+
+    if ahead is None:
+        return "-"
+    return f"{'-' if ahead.total_seconds() < 0 else '+'}{in_words(ahead)}"
+
+
+def _warn_of_clocks(found: Sequence[Member]) -> None:
+    from secure_ray.cli.output import warn
+    from secure_ray.policy.admission import MOST_SKEW, in_words
+
+    for member in found:
+        ahead = member.clock_ahead
+        if member.revoked is None and ahead is not None and abs(ahead) > MOST_SKEW:
+            warn(
+                f"the clock of {member.name} is {in_words(ahead)} off the head's: certificates will "
+                "fail, now or later; set both by NTP (timedatectl set-ntp true)"
+            )
 
 
 def _fields(member: Member, now: datetime) -> dict[str, object]:
@@ -207,7 +249,10 @@ def _fields(member: Member, now: datetime) -> dict[str, object]:
         "seen": member.seen.isoformat() if member.seen else None,
         "orders": list(member.orders),
         "certificate_expires": (
-            member.certificate_expires.isoformat() if member.certificate_expires else None
+            member.certificate_in_use.isoformat() if member.certificate_in_use else None
+        ),
+        "clock_ahead_seconds": (
+            member.clock_ahead.total_seconds() if member.clock_ahead is not None else None
         ),
         "said": dict(member.state),
     }

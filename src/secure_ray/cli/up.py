@@ -181,19 +181,19 @@ def _start(
 ) -> None:
     from secure_ray.cli.output import emit_json
     from secure_ray.cli.progress import progress
-    from secure_ray.cli.summary import UP, print_summary, summary
+    from secure_ray.cli.summary import UP, WAITING, print_summary, summary
     from secure_ray.node.bring_up import become_supervisor, bring_up
     from secure_ray.node.cluster import changing, ensure_directories
     from secure_ray.node.instance import supervisor_lives
 
     decision = _decide(wish)  # first, so that what is unsafe is refused whatever runs
     if supervisor_lives(paths):
-        _report_running(paths, as_json=as_json)
+        _report_running(paths, decision, joining, as_json=as_json)
         return
     ensure_directories(paths)
     with changing(paths) as cluster_lock:
         if supervisor_lives(paths):  # started by somebody else while we waited
-            _report_running(paths, as_json=as_json)
+            _report_running(paths, decision, joining, as_json=as_json)
             return
         prepared = _make_ready(decision, paths, joining)
         if block:
@@ -201,6 +201,8 @@ def _start(
         with progress() as show:
             bring_up(prepared, show)
     facts = summary(paths)
+    if facts["state"] == WAITING:
+        raise _waits(facts, paths)
     if facts["state"] not in UP:
         raise _gone_again(paths, facts.get("reason", "its record is gone"))
     if as_json:
@@ -239,7 +241,21 @@ def _gone_again(paths: ClusterPaths, reason: str) -> SecureRayError:
     )
 
 
-def _report_running(paths: ClusterPaths, *, as_json: bool) -> None:
+def _waits(facts: dict[str, Any], paths: ClusterPaths) -> SecureRayError:
+    from secure_ray.base.commands import command
+    from secure_ray.base.errors import IncompleteError
+
+    return IncompleteError(
+        "SR-STATE-003",
+        f"node {facts['name']} is up and waits: {facts['reason']}",
+        fix=f"see on the head at {facts['head']}: secure-ray status, secure-ray node list; here "
+        f"{command('down', paths.name)} ends the wait",
+    )
+
+
+def _report_running(
+    paths: ClusterPaths, decision: Decision, joining: Join | None, *, as_json: bool
+) -> None:
     from secure_ray.base.commands import command
     from secure_ray.base.errors import IncompleteError
     from secure_ray.cli.output import emit_json, say
@@ -249,13 +265,10 @@ def _report_running(paths: ClusterPaths, *, as_json: bool) -> None:
     facts = summary(paths)
     if facts["state"] == UNREADABLE:
         require_running(paths)  # says why, and what to do
+    if joining is not None:
+        joining.require_done(paths, decision)
     if facts["state"] == WAITING:
-        raise IncompleteError(
-            "SR-STATE-003",
-            f"node {facts['name']} is up already and waits: {facts['reason']}",
-            fix=f"see on the head at {facts['head']}: secure-ray status; here "
-            f"{command('down', paths.name)} ends the wait",
-        )
+        raise _waits(facts, paths)
     if facts["state"] not in UP:
         raise IncompleteError(
             "SR-STATE-003",

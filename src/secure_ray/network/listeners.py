@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import psutil
 
 from secure_ray.base.errors import InconclusiveError
-from secure_ray.base.processes import describe
+from secure_ray.base.processes import describe, plain_text
 from secure_ray.network import linux_sockets
 from secure_ray.policy.addresses import LOOPBACK, host_port
 
@@ -157,7 +157,7 @@ def _on_linux() -> Callable[[int], list[Listener]]:
     def look(pid: int) -> list[Listener]:
         inodes = set(linux_sockets.socket_inodes(pid))
         found = [waiting[inode] for inode in inodes if inode in waiting]
-        name = psutil.Process(pid).name() if found else ""
+        name = plain_text(psutil.Process(pid).name()) if found else ""
         listeners = (
             Listener(entry.address, entry.port, Kind(entry.table[:3]), pid, name) for entry in found
         )
@@ -168,7 +168,7 @@ def _on_linux() -> Callable[[int], list[Listener]]:
 
 def _by_psutil(pid: int) -> list[Listener]:
     process = psutil.Process(pid)
-    name = process.name()
+    name = plain_text(process.name())
     kinds = {socket.SOCK_STREAM: Kind.TCP, socket.SOCK_DGRAM: Kind.UDP}
     listeners = (
         Listener(entry.laddr.ip, entry.laddr.port, kinds[entry.type], pid, name)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 from urllib.parse import urlsplit
 
 from secure_ray.network.bounded import Bounds, listen
-from secure_ray.policy.addresses import LOOPBACK
+from secure_ray.policy.addresses import LOOPBACK, parse_address
 
 if TYPE_CHECKING:
     import socket
@@ -113,7 +113,12 @@ class StreamServer:
 
 
 async def serve_relay(
-    host: str, port: int, *, context: ssl.SSLContext, services: Mapping[str, int]
+    host: str,
+    port: int,
+    *,
+    context: ssl.SSLContext,
+    services: Mapping[str, int],
+    welcome: Callable[[Mapping[str, Any]], bool],
 ) -> StreamServer:
     """Let the other nodes reach services of this one.
 
@@ -122,6 +127,7 @@ async def serve_relay(
         port: The relay's port.
         context: Must require a client certificate of the cluster.
         services: The loopback port of each service by name.
+        welcome: Whether the holder of a certificate (as `getpeercert` shows it) may come in.
 
     Raises:
         ValueError: `context` lets clients without a certificate in.
@@ -135,6 +141,8 @@ async def serve_relay(
     async def serve(outside: Stream) -> None:
         # Whatever goes wrong, the other side sees the end of the stream.
         with contextlib.suppress(OSError, NoWayError, asyncio.TimeoutError):
+            if not welcome(outside.writer.get_extra_info("peercert") or {}):
+                return
             inside = await _accept(outside, services)
             await _join(outside, inside)
 
@@ -193,10 +201,17 @@ async def open_service(host: str, port: int, service: str, *, context: ssl.SSLCo
     return stream
 
 
+def addresses_of(shown: Mapping[str, Any]) -> frozenset[str]:
+    """The addresses that a certificate is for."""
+    names = shown.get("subjectAltName", ())
+    found = (parse_address(name) for kind, name in names if kind == "IP Address")
+    return frozenset(str(one) for one in found if one is not None)
+
+
 def _own() -> Bounds:
     """Everything on loopback is one source."""
     bounds = Bounds.by_descriptors()
-    return Bounds(bounds.total, bounds.total)
+    return Bounds(bounds.total, bounds.total, bounds.total, know=lambda _address: True)
 
 
 def _unreachable(host: str, port: int, error: Exception) -> NoWayError:

@@ -71,19 +71,20 @@ async def _companions(
     from secure_ray.node.neighbours import keeping_neighbours
     from secure_ray.node.relaying import relaying
 
-    async with relaying(plan):
-        if plan.place.is_head:
-            async with (
-                open_door(plan, log),
-                keeping_neighbours(plan, lambda: members(plan), log=log),
-            ):
-                yield None
-        else:
-            async with (
-                _beating(plan, now, log) as heartbeats,
-                keeping_neighbours(plan, lambda: _others(plan, heartbeats), log=log),
-            ):
-                yield heartbeats
+    if plan.place.is_head:
+        async with (
+            open_door(plan, log),
+            keeping_neighbours(plan, lambda: members(plan), log=log) as known,
+            relaying(plan, known),
+        ):
+            yield None
+    else:
+        async with (
+            _beating(plan, now, log) as heartbeats,
+            keeping_neighbours(plan, lambda: _others(plan, heartbeats), log=log) as known,
+            relaying(plan, known),
+        ):
+            yield heartbeats
 
 
 def _others(plan: LaunchPlan, heartbeats: HeartbeatLoop) -> tuple[str, ...] | None:

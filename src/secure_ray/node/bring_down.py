@@ -72,6 +72,7 @@ def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
         return []
     found = stop_leftovers(cluster.mark, None)
     _record_end(paths, cluster, clock)
+    _remove_firewall(paths, cluster)
     return found
 
 
@@ -84,11 +85,18 @@ def _record_end(paths: ClusterPaths, cluster: Cluster, clock: Clock) -> None:
         return
     now = clock().isoformat(timespec="seconds")
     reason = "its supervisor was killed, and what that left is stopped"
-    with suppress(FailedError):
-        remove_firewall(instance.plan)
     # A disk that is full changes nothing about what was stopped.
     with suppress(FailedError):
         write_instance(replace(instance, phase=Phase.STOPPED, reason=reason, since=now))
+
+
+def _remove_firewall(paths: ClusterPaths, cluster: Cluster) -> None:
+    """Whatever way the supervisor ended: it may have been killed while it took its table out."""
+    instance = read_instance(paths)
+    if instance is None or instance.plan.paths != paths or cluster_processes(cluster.mark, None):
+        return
+    with suppress(FailedError):
+        remove_firewall(instance.plan)
 
 
 def reset(paths: ClusterPaths) -> list[Path]:

@@ -24,7 +24,7 @@ _SUPERVISOR_MODULE = "secure_ray.cli.supervise"
 
 
 def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> None:
-    """Start the supervisor and wait until the cluster is proven.
+    """Start the supervisor and wait until the cluster is proven, or waits to be wanted.
 
     Interrupted (Ctrl-C), it has the supervisor stop Ray again before it lets go.
 
@@ -112,7 +112,10 @@ def _follow(
     for line in process.stdout:
         event = json.loads(line)
         on_event(event)
-        if event["event"] == "running":
+        if event["event"] in {
+            "running",
+            "waiting",
+        }:  # a worker that is drained waits from the start
             return
         if event["event"] == "error":
             process.wait()

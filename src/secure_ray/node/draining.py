@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from secure_ray.base.errors import IncompleteError
+from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.network.addresses import same_address
 from secure_ray.node.environment import driver_environment
+from secure_ray.node.place import DRAIN
 from secure_ray.node.ray_nodes import drain_ray_node, list_ray_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import logging
+    from collections.abc import Callable, Mapping
 
     from secure_ray.node.plan import LaunchPlan
     from secure_ray.node.ray_nodes import RayNode
 
 _LOOK_SECONDS = 2.0
+_AGAIN_SECONDS = 10.0
 
 
 def drain(
@@ -46,14 +50,82 @@ def drain(
         False when there was no such node in Ray.
 
     Raises:
-        FailedError: Ray does not answer, or refuses.
-        IncompleteError: it still had work when the time was over; it stays drained.
+        IncompleteError: Ray does not answer; or the node still had work when the time was over.
+            It stays drained.
     """
     environment = _environment(plan)
+    try:
+        if not order_drain(environment, address, reason):
+            return False
+        _wait(environment, address, seconds, show, sleep)
+    except FailedError as error:
+        # Whoever calls has given the order to the node as well, and that one stands.
+        raise IncompleteError(
+            "SR-RAY-032",
+            f"the node at {address} is told to drain, but Ray does not say whether it still has "
+            f"work: {error.cause}",
+            fix="run it again to wait for its work",
+        ) from None
+    return True
+
+
+def order_drain(environment: Mapping[str, str], address: str, reason: str) -> bool:
+    """Have Ray give the node at `address` nothing new; False when it knows no such node.
+
+    Raises:
+        FailedError: Ray does not answer, or refuses.
+    """
     node = _alive_at(address, environment)
-    if node is None:
-        return False
-    drain_ray_node(environment, node.id, reason)
+    if node is not None:
+        drain_ray_node(environment, node.id, reason)
+    return node is not None
+
+
+class OwnDrain:
+    """Follows the head's order to drain, on the node itself, in one life of its Ray.
+
+    The head asks Ray as well; but when the order was given Ray may not have known this node.
+
+    Args:
+        plan: The node's.
+        log: Told what goes wrong; it is tried again.
+    """
+
+    def __init__(self, plan: LaunchPlan, log: logging.Logger) -> None:
+        self._plan = plan
+        self._log = log
+        self._done = False
+        self._thread: threading.Thread | None = None
+        self._next = 0.0
+
+    def follow(self, orders: tuple[str, ...]) -> None:
+        """Have Ray drain this node if `orders` say so and it was not asked yet. Does not wait."""
+        now = time.monotonic()
+        busy = self._thread is not None and self._thread.is_alive()
+        if DRAIN not in orders or self._done or busy or now < self._next:
+            return
+        self._next = now + _AGAIN_SECONDS
+        # Not of the event loop's pool, which waits for its threads at the end.
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        plan = self._plan
+        try:
+            self._done = order_drain(
+                _environment(plan), plan.place.address, "ordered by secure-ray's head"
+            )
+        except FailedError as error:
+            self._log.warning("the order to drain waits: %s", error.cause)
+
+
+def _wait(
+    environment: Mapping[str, str],
+    address: str,
+    seconds: float,
+    show: Callable[[str], None],
+    sleep: Callable[[float], None],
+) -> None:
     deadline = time.monotonic() + seconds
     while _alive_at(address, environment) is not None:
         if time.monotonic() >= deadline:
@@ -65,10 +137,9 @@ def drain(
             )
         show(f"waiting for the work on {address} to end")
         sleep(_LOOK_SECONDS)
-    return True
 
 
-def _alive_at(address: str, environment: dict[str, str]) -> RayNode | None:
+def _alive_at(address: str, environment: Mapping[str, str]) -> RayNode | None:
     nodes = list_ray_nodes(environment)
     return next((one for one in nodes if one.alive and same_address(one.address, address)), None)
 

@@ -117,7 +117,6 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
     # After the caller's: a pattern such as "P*" must not bring in the caller's search path.
     environment |= {"PATH": f"{os.path.dirname(sys.executable)}:{_SYSTEM_PATH}"}  # noqa: PTH120
     environment |= identity_environment(paths.pki / "node" / "current", paths.token)
-    environment |= bind_environment(place, ports, guard)
     environment |= _limit_variables(settings)
     environment |= _log_variables(settings)
     environment |= _metric_variables(settings, ports)
@@ -136,6 +135,8 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
         environment[SESSION_VARIABLE] = str(run.ray)
     # After what secure-ray sets: policy let these through, some of them by an override.
     environment |= variables
+    # Only then: an override that lets a library of the user's in must not take the guard out.
+    environment |= bind_environment(place, ports, guard, variables.get("LD_PRELOAD", ""))
     return environment | {
         CLUSTER_VARIABLE: paths.name,
         HOME_VARIABLE: str(paths.home),

@@ -90,6 +90,7 @@ def _of_head(
     ephemeral: bool,
 ) -> NodeCredentials:
     from secure_ray.pki.credentials import (
+        LeafWish,
         Lifetimes,
         PkiPaths,
         ensure_credentials,
@@ -114,8 +115,9 @@ def _of_head(
             now=now,
             lifetimes=Lifetimes(
                 issuing=timedelta(days=settings.pki.issuing_days),
-                leaf=timedelta(days=settings.pki.leaf_days),
+                leaf=settings.pki.leaf,
             ),
+            wish=LeafWish(settings.pki.leaf_key),
         )
     changes = [*made.changes]
     if ensure_token(paths.token):

@@ -168,7 +168,7 @@ class _Attempt:
 
     async def _recognise(self, head: Endpoint) -> str:
         """The pinned root that `head` shows, in PEM."""
-        from secure_ray.pki.enrolment import last_pin, pinned_root, shown_life
+        from secure_ray.pki.trust import last_pin, pinned_root, shown_life
 
         chain = await _chain_of(head)
         root = pinned_root(chain, self._string.pins)

@@ -75,7 +75,7 @@ def require_can_join(
             fix=f"join under another name: secure-ray up --join - --cluster NAME; or leave that one: "
             f"{command('reset', paths.name)}",
         )
-    if is_there(paths.pki / "root.crt"):
+    if is_there(paths.pki / "authority" / "current"):
         raise FailedError(
             "SR-JOIN-047",
             f"{paths.name} here is a head, with a root CA of its own",

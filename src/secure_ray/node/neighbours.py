@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import SecureRayError
 from secure_ray.base.files import is_there, read_private, write_private
+from secure_ray.policy.addresses import canonical
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from secure_ray.node.paths import ClusterPaths
     from secure_ray.node.plan import LaunchPlan
@@ -31,19 +34,45 @@ def read_neighbours(paths: ClusterPaths) -> tuple[str, ...]:
     Raises:
         FailedError: the file is not ours alone.
     """
-    if not is_there(paths.neighbours):
-        return ()
+    return _read(paths.neighbours) or ()
+
+
+def note_printed(paths: ClusterPaths, peers: tuple[str, ...]) -> None:
+    """Remember whom rules let in that go into the kernel by another hand, which nobody follows.
+
+    Raises:
+        FailedError: it cannot be written.
+    """
+    # Of another user's cluster (as root, with --user) nothing is written.
+    if paths.directory.is_dir() and paths.directory.lstat().st_uid == os.geteuid():
+        write_private(paths.walled, json.dumps(peers).encode())
+
+
+def printed_rules(paths: ClusterPaths) -> tuple[str, ...] | None:
+    """Whom those rules let in; None when none were printed.
+
+    Raises:
+        FailedError: the file is not ours alone.
+    """
+    return _read(paths.walled)
+
+
+def _read(path: Path) -> tuple[str, ...] | None:
+    if not is_there(path):
+        return None
     try:
-        return tuple(str(one) for one in json.loads(read_private(paths.neighbours)))
+        return tuple(str(one) for one in json.loads(read_private(path)))
     except ValueError:
-        return ()  # half of what another version wrote; the next look writes it anew
+        return None  # half of what another version wrote; the next look writes it anew
 
 
 @asynccontextmanager
 async def keeping_neighbours(
     plan: LaunchPlan, others: Callable[[], tuple[str, ...] | None], *, log: logging.Logger
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], frozenset[str]]]:
     """Keep the file, and the firewall where `plan` has one, as long as this lasts.
+
+    Gives what tells the nodes' addresses at any moment, this one's included.
 
     Args:
         plan: The node's plan.
@@ -54,7 +83,7 @@ async def keeping_neighbours(
     await asyncio.to_thread(keeper.look)
     task = asyncio.create_task(keeper.run())
     try:
-        yield
+        yield keeper.known
     finally:
         task.cancel()
         await asyncio.wait({task})
@@ -83,6 +112,10 @@ class _Keeper:
         self._others = others
         self._log = log
         self._walled = plan.firewall and os.geteuid() == 0
+        # A look runs in a thread, which goes on when its task is cancelled.
+        self._looking = threading.Lock()
+        self._ended = False
+        self._found: tuple[str, ...] | None = None
         self._let_in: tuple[str, ...] | None = None
         self._written: tuple[str, ...] | None = None
         self._told = ""
@@ -95,7 +128,9 @@ class _Keeper:
     def look(self) -> None:
         """Act on what has changed since the last look; what fails is told, and tried again."""
         try:
-            self._follow()
+            with self._looking:
+                if not self._ended:
+                    self._follow()
         except SecureRayError as error:
             self._tell(f"{error.code}: {error.cause}")
         except Exception as error:  # noqa: BLE001  # nobody else would go on keeping the firewall
@@ -104,28 +139,40 @@ class _Keeper:
         else:
             self._told = ""
 
+    def known(self) -> frozenset[str]:
+        """The nodes' addresses, this one's included."""
+        place = self._plan.place
+        return frozenset(map(canonical, (place.address, place.head, *(self._found or ()))))
+
     def _follow(self) -> None:
         found = self._others()
-        if self._let_in is None and found is None:  # the head has not told yet
+        if self._found is None and found is None:  # the head has not told yet
             known = {self._plan.place.head, *read_neighbours(self._plan.paths)}
             found = tuple(sorted(known))
-        # The firewall first: it is to follow on a full disk too.
-        if found is not None and found != self._let_in:
-            if self._walled:
+        if found is None:
+            return
+        self._found = found
+        try:
+            if self._walled and found != self._let_in:
                 self._apply(found)
-            self._let_in = found
-        if found is not None and found != self._written:
-            write_private(self._plan.paths.neighbours, json.dumps(found).encode())
-            self._written = found
+                self._let_in = found
+        finally:
+            # Each whatever becomes of the other: the firewall follows on a full disk, and the list
+            # on a host without nft, whose own rules are made from it.
+            if found != self._written:
+                write_private(self._plan.paths.neighbours, json.dumps(found).encode())
+                self._written = found
 
     def end(self) -> None:
-        """Take the firewall out again."""
-        if self._let_in is None:
-            return
-        try:
-            remove_firewall(self._plan)
-        except SecureRayError as error:
-            self._tell(f"{error.code}: {error.cause}")
+        """Take the firewall out again, for good."""
+        with self._looking:
+            self._ended = True
+            if self._let_in is None:
+                return
+            try:
+                remove_firewall(self._plan)
+            except SecureRayError as error:
+                self._tell(f"{error.code}: {error.cause}")
 
     def _apply(self, others: tuple[str, ...]) -> None:
         from secure_ray.network.nft import apply_rules

@@ -10,6 +10,7 @@ SECURE_RAY_HOME/                     0700
         supervisor.log
         token                        Ray's cluster token
         neighbours.json              the other nodes' addresses, in private mode
+        walled.json                  whom the rules let in that `firewall show` printed last
         nodes.db                     on a head: join tokens and nodes
         pki/                         root, issuing CA, the node's leaf
         spill/                       objects that do not fit into memory
@@ -94,6 +95,11 @@ class ClusterPaths:
     def neighbours(self) -> Path:
         """The addresses of the cluster's other nodes."""
         return self.directory / "neighbours.json"
+
+    @property
+    def walled(self) -> Path:
+        """Whom the firewall rules let in that were printed last."""
+        return self.directory / "walled.json"
 
     @property
     def pki(self) -> Path:

@@ -11,6 +11,7 @@ from secure_ray.network.fresh_context import FreshContext
 from secure_ray.network.relay import (
     NoWayError,
     Stream,
+    addresses_of,
     open_service,
     serve_forwarder,
     serve_relay,
@@ -19,7 +20,7 @@ from secure_ray.network.relay import (
 from secure_ray.pki.store import LeafFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from secure_ray.node.plan import LaunchPlan
 
@@ -27,8 +28,13 @@ _AGENT, _DASHBOARD = "agent_http", "dashboard"
 
 
 @asynccontextmanager
-async def relaying(plan: LaunchPlan) -> AsyncIterator[None]:
+async def relaying(plan: LaunchPlan, known: Callable[[], frozenset[str]]) -> AsyncIterator[None]:
     """Offer this node's services to the others and forward to theirs, as long as this lasts.
+
+    Args:
+        plan: The node's.
+        known: The addresses of the cluster's nodes now. A certificate for none of them is one of a
+            node that was revoked, and gets no further than its handshake.
 
     Raises:
         OSError: a port cannot be bound, or the node's leaf cannot be used.
@@ -41,6 +47,7 @@ async def relaying(plan: LaunchPlan) -> AsyncIterator[None]:
             plan.ports.port("relay"),
             context=fresh.context,
             services=_offered(plan),
+            welcome=lambda shown: not known().isdisjoint(addresses_of(shown)),
         )
         await stack.enter_async_context(relay)
         for port, service, host in _forwarded(plan):

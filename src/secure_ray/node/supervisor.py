@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from secure_ray.base.commands import command
 from secure_ray.base.errors import (
     FailedError,
@@ -29,9 +31,10 @@ from secure_ray.base.errors import (
 )
 from secure_ray.base.files import make_private_directory
 from secure_ray.base.locks import lock
-from secure_ray.base.processes import ProcessIdentity
+from secure_ray.base.processes import ProcessIdentity, plain_text
 from secure_ray.node.beside import beside
 from secure_ray.node.control_server import ControlServer
+from secure_ray.node.draining import OwnDrain
 from secure_ray.node.instance import Instance, Phase, write_instance
 from secure_ray.node.place import DRAIN
 from secure_ray.node.ray_life import RayLife
@@ -192,6 +195,8 @@ class Supervisor:
     async def _lives(self, heartbeats: HeartbeatLoop) -> None:
         """A worker's Ray ends with its head's; it is started again once the head is back."""
         await self._until_reached(heartbeats)
+        if DRAIN in heartbeats.orders:  # also over a restart of this host
+            await self._until_wanted(heartbeats)
         pauses = iter(_PAUSES)
         while not self._stop.is_set():
             try:
@@ -261,6 +266,7 @@ class Supervisor:
 
     async def _enter(self, phase: Phase, reason: str) -> None:
         now = self._clock().isoformat(timespec="seconds")
+        reason = plain_text(reason)  # it goes into JSON, and may hold what a job made up
         self._instance = replace(self._instance, phase=phase, reason=reason, since=now)
         try:
             write_instance(self._instance)
@@ -295,7 +301,7 @@ class Supervisor:
 
     async def _watch(self, ray: RayLife, heartbeats: HeartbeatLoop | None) -> None:
         core, self._lost = CoreProcesses.below(ray.pid), ""
-        strays = Every(_LOOK_SECONDS)
+        strays, drains = Every(_LOOK_SECONDS), OwnDrain(self._plan, self._log)
         while not self._stop.is_set():
             await self._pause(_WATCH_SECONDS)
             reap_orphans(keep=ray.pid)
@@ -304,6 +310,7 @@ class Supervisor:
                 return
             if heartbeats is not None:
                 self._require_same_head(heartbeats)
+                drains.follow(heartbeats.orders)
             if ray.exit_code is not None and not self._stop.is_set():
                 raise self._ray_died(why_ray_ended(self._plan.run.ray, ray.exit_code))
             lost = core.newly_lost()
@@ -353,6 +360,8 @@ class Supervisor:
         except InconclusiveError as error:
             # A job's program that only root may look into (sudo, ping) does not end the cluster.
             return error.cause
+        except (OSError, psutil.Error) as error:
+            return f"what listens here cannot be told ({type(error).__name__})"
         return f"open where it should not be: {', '.join(strays)}" if strays else ""
 
 

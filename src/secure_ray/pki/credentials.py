@@ -2,13 +2,8 @@
 
 Read, judge, act: what is there is read first (`inspection`), what to do follows from that alone
 (`renewal`), and only then is anything written, in an order in which a run killed between any two
-writes leaves something that the next run can finish:
-
-    passphrase, root.key, root.crt, issuing.key, issuing.crt, a generation of the leaf, `current`
-
-An issuing CA's two files are not swapped together. A run killed between them leaves a key without
-its certificate, which the next run replaces; it needs the root key for that, which was there a
-moment ago. Leaves do not suffer: each generation holds the chain that it was issued with.
+writes leaves something that the next run can finish: the passphrase, a generation of the authority
+(both CAs), a generation of the leaf. A generation counts when its link leads to it, all or nothing.
 
 The names here are cheap to import; cryptography comes in with the first call.
 """
@@ -16,29 +11,37 @@ The names here are cheap to import; cryptography comes in with the first call.
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from secure_ray.base.errors import FailedError
 from secure_ray.base.files import make_private_directory, write_private
-from secure_ray.base.locks import lock
+from secure_ray.pki.authority import require_dress
 from secure_ray.pki.facts import CertificateFacts, facts_of, read_facts
 from secure_ray.pki.lifetimes import DEFAULT_LIFETIMES, Lifetimes
-from secure_ray.pki.renewal import Renewal, judge
+from secure_ray.pki.renewal import ABSENT, Renewal, judge
 from secure_ray.pki.sans import EVERY_NODE, parse_sans
-from secure_ray.pki.store import LeafFiles, PkiPaths, prepare, sweep
+from secure_ray.pki.store import (
+    LeafFiles,
+    PkiPaths,
+    alone,
+    prepare,
+    sweep_leaves,
+    sweep_passphrase,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
+
+    from secure_ray.pki.issuance import Issuance
+    from secure_ray.pki.keys import KeyKind
 
 __all__ = [
     "CertificateFacts",
     "Credentials",
     "LeafFiles",
+    "LeafWish",
     "Lifetimes",
     "PkiPaths",
     "ensure_credentials",
@@ -48,7 +51,6 @@ __all__ = [
 ]
 
 FOREIGN_LIFE = timedelta(minutes=10)
-_LOCK_WAIT = 30  # seconds; making all keys takes well below one
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Credentials:
     Attributes:
         files: What Ray is given.
         root: The root CA, which every node trusts.
-        issuing: The CA that issued the leaf.
+        issuing: The CA that issued the leaf, as it stands in the leaf's chain.
         leaf: What this node shows.
         changes: What this run made, as sentences for a person; empty when all was well.
         warnings: What this run should have made and could not, while the old one still serves.
@@ -72,6 +74,22 @@ class Credentials:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class LeafWish:
+    """What is asked of a node's leaf beyond what is due.
+
+    Attributes:
+        key: Of what kind its key is when it is made.
+        fresh: Make it anew, with a new key, due or not.
+    """
+
+    key: KeyKind = "p256"
+    fresh: bool = False
+
+
+_NO_WISH = LeafWish()
+
+
 def ensure_credentials(
     paths: PkiPaths,
     *,
@@ -80,6 +98,7 @@ def ensure_credentials(
     sans: tuple[str, ...],
     now: datetime,
     lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+    wish: LeafWish = _NO_WISH,
 ) -> Credentials:
     """Make what is missing, mend what a killed run left, renew what is due; else change nothing.
 
@@ -90,34 +109,54 @@ def ensure_credentials(
         sans: The node's addresses and DNS names.
         now: The time, with a time zone.
         lifetimes: For what is made now; what is there keeps its own.
+        wish: What is asked of the leaf beyond what is due.
 
     Raises:
         UsageError: `sans` is empty or holds something that is no address and no name.
         FailedError: the root CA cannot be used, its key is needed and cannot be opened, a file
-            or directory is not ours alone, or nothing can be written. A root CA that is there is
-            never replaced.
+            or directory is not ours alone, nothing can be written, or the root is being rotated
+            and what issues meanwhile cannot be used. A root CA that is there is never replaced.
     """
-    from secure_ray.pki.inspection import inspect
     from secure_ray.pki.issuance import Issuance
     from secure_ray.pki.profiles import Owner
 
     names = parse_sans(sans)
     prepare(paths)
-    with _alone(paths):
-        state = inspect(paths, cluster)
-        verdict = judge(state.found, cluster=cluster, cluster_id=cluster_id, sans=names, now=now)
-        sweep(paths)
+    with alone(paths):
         run = Issuance(paths, Owner(cluster, cluster_id), now, lifetimes)
-        root = run.root(state.root, verdict.root)
-        issuing, is_new = run.issuing(state.issuing, verdict.issuing, root=root)
-        due = verdict.leaf or (Renewal("its issuing CA is new") if is_new else None)
-        if due:
-            run.leaf(due, sans=names, issuing=issuing, root=root)
-            sweep(paths)
+        return _ensure(run, names, wish)
+
+
+def _ensure(run: Issuance, names: tuple[str, ...], wish: LeafWish) -> Credentials:
+    from secure_ray.pki.inspection import inspect, require_authorities
+    from secure_ray.pki.rotation import sweep_authorities
+
+    paths, owner = run.paths, run.owner
+    state = inspect(paths, owner.cluster)
+    verdict = judge(
+        state.found, cluster=owner.cluster, cluster_id=owner.cluster_id, sans=names, now=run.now
+    )
+    sweep_passphrase(paths)
+    sweep_authorities(paths, state.authorities)
+    sweep_leaves(paths)
+    is_new = False
+    if state.authorities is None:
+        run.first_authority(verdict.root or Renewal(ABSENT))
+    elif verdict.issuing:
+        is_new = run.renew_issuing(state.authorities.current, verdict.issuing)
+    authorities = require_authorities(paths, owner.cluster)
+    sweep_authorities(paths, authorities)
+    dress = require_dress(authorities)
+    due = verdict.leaf or (Renewal("its issuing CA is new") if is_new else None)
+    if due is None and wish.fresh:
+        due = Renewal("a new one was asked for")
+    if due:
+        run.leaf(due, sans=names, dress=dress, kind=wish.key)
+        sweep_leaves(paths)
     return Credentials(
         files=paths.leaf,
-        root=facts_of(root),
-        issuing=facts_of(issuing.certificate),
+        root=facts_of(authorities.current.root),
+        issuing=facts_of(dress.issuer.certificate),
         leaf=read_facts(paths.leaf.certificate),
         changes=tuple(run.changes),
         warnings=tuple(run.warnings),
@@ -142,9 +181,10 @@ def make_ephemeral_credentials(
         UsageError: `sans` is empty or holds something that is no address and no name.
         FailedError: the directory is not ours alone, or nothing can be written.
     """
-    from secure_ray.pki.issuance import certificates_to_pem, throw_away_chain
+    from secure_ray.pki.issuance import throw_away_chain
     from secure_ray.pki.keys import key_to_pem
     from secure_ray.pki.profiles import Owner
+    from secure_ray.pki.trust import certificates_to_pem
 
     owner = Owner("ephemeral", secrets.token_hex(8))
     chain = throw_away_chain(owner, sans=parse_sans(sans), now=now, life=lifetime)
@@ -175,9 +215,10 @@ def make_foreign_pair(directory: Path, *, now: datetime) -> tuple[Path, Path]:
     Raises:
         FailedError: the directory is not ours alone, or nothing can be written.
     """
-    from secure_ray.pki.issuance import certificates_to_pem, throw_away_chain
+    from secure_ray.pki.issuance import throw_away_chain
     from secure_ray.pki.keys import key_to_pem
     from secure_ray.pki.profiles import Owner
+    from secure_ray.pki.trust import certificates_to_pem
 
     owner = Owner("foreign", secrets.token_hex(8))
     names = parse_sans(EVERY_NODE)
@@ -187,19 +228,3 @@ def make_foreign_pair(directory: Path, *, now: datetime) -> tuple[Path, Path]:
     write_private(key, key_to_pem(chain.leaf.key))
     write_private(certificate, certificates_to_pem(chain.leaf.certificate, chain.issuing))
     return certificate, key
-
-
-@contextmanager
-def _alone(paths: PkiPaths) -> Iterator[None]:
-    """Hold the lock of the PKI: two runs at once would each make a root."""
-    with ExitStack() as held:
-        try:
-            held.enter_context(lock(paths.lock, wait=_LOCK_WAIT))
-        except BlockingIOError:
-            raise FailedError(
-                "SR-PKI-013",
-                f"another process has been changing the keys in {paths.directory} for"
-                f" {_LOCK_WAIT} seconds",
-                fix="wait for it, or find it (fuser -v) and end it, then run this again",
-            ) from None
-        yield

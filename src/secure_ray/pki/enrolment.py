@@ -1,55 +1,54 @@
 """A node's leaf under the head's issuing CA: issued there, checked and kept here.
 
     head     read_request (proof), then `issue`
-    worker   `pending_key`, then `keep`: the leaf becomes a generation like any other
+    worker   to join: `pending_key`, then `keep`; the leaf becomes a generation like any other
+             later on: `renewal_request`, then `keep_renewal`
 
-The worker has neither CA's key: of its PKI directory only `node/` is in use, and `join.key` while
-a join is on its way. That key outlives a failed join, so that a lost reply can be asked for again;
-nothing else does.
+The worker has neither CA's key: of its PKI directory only `node/` is in use, and `join.key` or
+`renewal.key` while a request is on its way. That key outlives a failed attempt, so that a lost reply
+can be asked for again; nothing else does.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import is_there, make_private_directory, read_private, write_private
 from secure_ray.pki.facts import CertificateFacts, facts_of
-from secure_ray.pki.inspection import inspect
-from secure_ray.pki.issuance import certificates_to_pem
-from secure_ray.pki.keys import UnusableKeyError, key_from_pem, key_to_pem
-from secure_ray.pki.profiles import Owner, leaf_certificate, new_key
-from secure_ray.pki.proof import key_digest, make_request
+from secure_ray.pki.inspection import read_authorities
+from secure_ray.pki.keys import (
+    KeyKind,
+    PrivateKey,
+    PublicKey,
+    UnusableKeyError,
+    key_digest,
+    key_from_pem,
+    key_to_pem,
+    new_leaf_key,
+)
+from secure_ray.pki.profiles import Owner, leaf_certificate
+from secure_ray.pki.proof import make_request
 from secure_ray.pki.sans import parse_sans
-from secure_ray.pki.store import LeafFiles, PkiPaths, add_generation
+from secure_ray.pki.store import PkiPaths, add_generation, alone, sweep_leaves
+from secure_ray.pki.trust import certificates_to_pem, is_believed, read_certificates, root_pin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.ec import (
-        EllipticCurvePrivateKey,
-        EllipticCurvePublicKey,
-    )
-
-_SUBJECT_KEY = PublicFormat.SubjectPublicKeyInfo
-
 
 @dataclass(frozen=True)
 class IssuedLeaf:
-    """What the head hands to a new node; nothing in it is secret.
+    """What the head hands to a node; nothing in it is secret.
 
     Attributes:
         chain: Leaf, then issuing CA, in PEM.
-        roots: What the node is to trust, in PEM.
+        roots: What the node is to trust, in PEM; beside roots an issuing CA may be in it.
         serial: The leaf's, lower-case hexadecimal.
         expires: When the leaf ends.
     """
@@ -66,7 +65,7 @@ class UnusableLeafError(ValueError):
 
 def issue(
     paths: PkiPaths,
-    key: EllipticCurvePublicKey,
+    key: PublicKey,
     *,
     cluster: str,
     cluster_id: str,
@@ -74,7 +73,7 @@ def issue(
     now: datetime,
     life: timedelta,
 ) -> IssuedLeaf:
-    """A leaf for another node's key, by the issuing CA that is here.
+    """A leaf for another node's key, in the dress of the stage that a rotation has come to.
 
     Args:
         paths: The head's PKI.
@@ -89,9 +88,10 @@ def issue(
         UsageError: a name is none.
         FailedError: the issuing CA is missing, damaged or has expired.
     """
-    state = inspect(paths, cluster)
-    issuer = state.issuing
-    if issuer is None or issuer.certificate.not_valid_after_utc <= now:
+    with alone(paths):  # else a renewal could remove the authority while it is being read
+        authorities = read_authorities(paths, cluster)
+    dress = authorities.dress() if authorities else None
+    if dress is None or dress.issuer.certificate.not_valid_after_utc <= now:
         raise FailedError(
             "SR-JOIN-025",
             "the head cannot issue certificates: its issuing CA is missing, damaged or expired",
@@ -100,93 +100,21 @@ def issue(
     leaf = leaf_certificate(
         Owner(cluster, cluster_id),
         key,
-        issuer=issuer,
+        issuer=dress.issuer,
         sans=parse_sans(names),
         now=now,
         life=life,
     )
     facts = facts_of(leaf)
     return IssuedLeaf(
-        chain=certificates_to_pem(leaf, issuer.certificate).decode(),
-        roots=read_private(paths.leaf.authority).decode(),
+        chain=certificates_to_pem(leaf, dress.issuer.certificate).decode(),
+        roots=certificates_to_pem(*dress.trusted).decode(),
         serial=facts.serial,
         expires=facts.not_after,
     )
 
 
-def root_pin(certificate: x509.Certificate) -> bytes:
-    """SHA-256 of the certificate's SubjectPublicKeyInfo (as in RFC 7469 section 2.4)."""
-    encoded = certificate.public_key().public_bytes(Encoding.DER, _SUBJECT_KEY)
-    return hashlib.sha256(encoded).digest()
-
-
-def read_pins(authority: Path) -> tuple[bytes, ...]:
-    """The pins of the root CAs in the PEM file `authority`.
-
-    Raises:
-        FailedError: the file is not ours alone, or holds no certificate.
-    """
-    try:
-        roots = x509.load_pem_x509_certificates(read_private(authority))
-    except ValueError:
-        raise FailedError(
-            "SR-PKI-011",
-            f"{authority} holds no certificate",
-            fix="start the cluster again: that makes a new one where it can",
-        ) from None
-    return tuple(root_pin(root) for root in roots)
-
-
-def pinned_root(chain: Sequence[bytes], pins: Sequence[bytes]) -> str | None:
-    """The certificate, in PEM, whose key is pinned, among those (DER) that a server sent.
-
-    That it was sent proves nothing yet: whoever has seen it can send it.
-    """
-    for encoded in chain:
-        try:
-            certificate = x509.load_der_x509_certificate(encoded)
-            pin = root_pin(certificate)
-        except ValueError:
-            continue
-        if any(hmac.compare_digest(pin, wanted) for wanted in pins):
-            return certificates_to_pem(certificate).decode()
-    return None
-
-
-def last_pin(chain: Sequence[bytes]) -> str:
-    """The pin of the last certificate that a server sent, for a message; empty when unreadable."""
-    try:
-        return root_pin(x509.load_der_x509_certificate(chain[-1])).hex()
-    except (ValueError, IndexError):
-        return ""
-
-
-def shown_life(chain: Sequence[bytes]) -> tuple[datetime, datetime] | None:
-    """From when to when the leaf that a server sent (DER, first) is valid; None if unreadable."""
-    try:
-        leaf = x509.load_der_x509_certificate(chain[0])
-    except (ValueError, IndexError):
-        return None
-    return leaf.not_valid_before_utc, leaf.not_valid_after_utc
-
-
-def chain_with_root(files: LeafFiles) -> bytes:
-    """The node's chain up to and including the root, in PEM.
-
-    TLS leaves the root out (RFC 8446 section 4.4.2 allows both); a node that knows no more of the
-    cluster than the pin of its root needs to see it.
-
-    Raises:
-        FailedError: a file is not ours alone.
-        ValueError: a file holds no certificate.
-    """
-    chain = x509.load_pem_x509_certificates(read_private(files.certificate))
-    roots = x509.load_pem_x509_certificates(read_private(files.authority))
-    above = [root for root in roots if _issued_by(chain[-1], root)]
-    return certificates_to_pem(*chain, *above)
-
-
-def pending_key(paths: PkiPaths) -> tuple[bytes, bytes]:
+def pending_key(paths: PkiPaths, kind: KeyKind = "p256") -> tuple[bytes, bytes]:
     """The key that this node joins with, made if there is none: a request for it, and its digest.
 
     A node that has a leaf joins again with its key: to the head it stays the same node, and a
@@ -196,19 +124,7 @@ def pending_key(paths: PkiPaths) -> tuple[bytes, bytes]:
         FailedError: it cannot be read or written, or is not ours alone.
     """
     make_private_directory(paths.directory)
-    place = _pending(paths)
-    key = _key_at(place)
-    if key is None:
-        key = _key_at(paths.leaf.key) or new_key()
-        write_private(place, key_to_pem(key))
-    return make_request(key), key_digest(key.public_key())
-
-
-def _key_at(place: Path) -> EllipticCurvePrivateKey | None:
-    try:
-        return key_from_pem(read_private(place)) if is_there(place) else None
-    except UnusableKeyError:
-        return None
+    return _request(_joining(paths), kind, otherwise=_key_at(paths.leaf.key))
 
 
 def keep(
@@ -220,43 +136,129 @@ def keep(
         UnusableLeafError: it is not for that key, not valid now, or not under a pinned root.
         FailedError: it cannot be written; the leaf in use is as it was.
     """
-    key = read_private(_pending(paths))
-    leaf = _check(chain, roots, pins, now)
-    if key_digest(key_from_pem(key).public_key()) != root_pin(leaf):
+    key = read_private(_joining(paths))
+    answer = _Answer.parse(chain, roots)
+    pinned = [root for root in answer.trusted if root_pin(root) in pins]
+    if not is_believed(answer.chain, pinned):
+        raise UnusableLeafError("it does not come from the root CA that the join string names")
+    answer.require_usable(now)
+    if not answer.is_for(key):
         raise UnusableLeafError("it is for another key")
-    facts = facts_of(leaf)
     make_private_directory(paths.node)
     add_generation(paths, certificate=chain.encode(), key=key, authority=roots.encode())
     give_up(paths)
-    return facts
+    return answer.facts
 
 
 def give_up(paths: PkiPaths) -> None:
     """Forget the key of a join that will not be tried again."""
-    _pending(paths).unlink(missing_ok=True)
+    _joining(paths).unlink(missing_ok=True)
 
 
-def _pending(paths: PkiPaths) -> Path:
+def renewal_request(paths: PkiPaths, kind: KeyKind = "p256") -> tuple[bytes, bytes]:
+    """A request for a leaf with a new key, and the key's digest. The pair in use is not touched.
+
+    Asked for again before the answer was kept, it is for the same key.
+
+    Raises:
+        FailedError: the key cannot be read or written, or is not ours alone.
+    """
+    make_private_directory(paths.directory)
+    return _request(_renewing(paths), kind)
+
+
+def keep_renewal(paths: PkiPaths, *, chain: str, roots: str, now: datetime) -> CertificateFacts:
+    """Check the leaf that came for the new key, and make it this node's.
+
+    It may be for the key in use, too: then only the chain or the trust changes, as at the end of a
+    rotation, when the new issuing CA leaves `ca.crt`.
+
+    It has to be believed both by those who trust what it brings along and by those who trust what
+    this node trusts now. So neither is the node cut off from its peers, nor can an answer lead it
+    further than one step of a rotation.
+
+    Raises:
+        UnusableLeafError: it is for neither key, not valid now, or not believed as it has to be.
+        FailedError: it cannot be written; the leaf in use is as it was.
+    """
+    answer = _Answer.parse(chain, roots)
+    answer.require_usable(now)
+    with alone(paths):
+        if not is_believed(answer.chain, answer.trusted):
+            raise UnusableLeafError("it does not come from a root CA that came with it")
+        if not is_believed(answer.chain, read_certificates(paths.leaf.authority)):
+            raise UnusableLeafError("it does not come from a root CA that this node trusts")
+        key = _key_for(answer, _renewing(paths), paths.leaf.key)
+        add_generation(paths, certificate=chain.encode(), key=key, authority=roots.encode())
+        # A key that waits for another answer stays; this one has come.
+        if answer.is_for_key_at(_renewing(paths)):
+            _renewing(paths).unlink(missing_ok=True)
+        sweep_leaves(paths)
+    return answer.facts
+
+
+def _joining(paths: PkiPaths) -> Path:
     return paths.directory / "join.key"
 
 
-def _check(chain: str, roots: str, pins: Sequence[bytes], now: datetime) -> x509.Certificate:
-    try:
-        leaf, issuing = x509.load_pem_x509_certificates(chain.encode())
-        trusted = x509.load_pem_x509_certificates(roots.encode())
-        pinned = [root for root in trusted if root_pin(root) in pins]
-    except ValueError:
-        raise UnusableLeafError("it is no chain of a leaf and an issuing CA") from None
-    if not any(_issued_by(issuing, root) for root in pinned) or not _issued_by(leaf, issuing):
-        raise UnusableLeafError("it does not come from the root CA that the join string names")
-    if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
-        raise UnusableLeafError("it is not valid by this node's clock")
-    return leaf
+def _renewing(paths: PkiPaths) -> Path:
+    return paths.directory / "renewal.key"
 
 
-def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def _request(
+    place: Path, kind: KeyKind, *, otherwise: PrivateKey | None = None
+) -> tuple[bytes, bytes]:
+    key = _key_at(place)
+    if key is None:
+        key = otherwise or new_leaf_key(kind)
+        write_private(place, key_to_pem(key))
+    return make_request(key), key_digest(key.public_key())
+
+
+def _key_at(place: Path) -> PrivateKey | None:
     try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+        return key_from_pem(read_private(place)) if is_there(place) else None
+    except UnusableKeyError:
+        return None
+
+
+def _key_for(answer: _Answer, *places: Path) -> bytes:
+    for place in places:
+        if answer.is_for_key_at(place):
+            return read_private(place)
+    raise UnusableLeafError("it is for another key")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A leaf with its chain, and what is to be trusted with it."""
+
+    chain: tuple[x509.Certificate, ...]
+    trusted: tuple[x509.Certificate, ...]
+
+    @classmethod
+    def parse(cls, chain: str, roots: str) -> _Answer:
+        try:
+            leaf, issuing = x509.load_pem_x509_certificates(chain.encode())
+            trusted = x509.load_pem_x509_certificates(roots.encode())
+            for certificate in (leaf, issuing, *trusted):
+                facts_of(certificate)
+                root_pin(certificate)  # extensions and keys are parsed only when asked for
+        except ValueError:
+            raise UnusableLeafError("it is no chain of a leaf and an issuing CA") from None
+        return cls((leaf, issuing), tuple(trusted))
+
+    @property
+    def facts(self) -> CertificateFacts:
+        return facts_of(self.chain[0])
+
+    def require_usable(self, now: datetime) -> None:
+        if not self.facts.not_before <= now < self.facts.not_after:
+            raise UnusableLeafError("it is not valid by this node's clock")
+
+    def is_for(self, key: bytes) -> bool:
+        return key_digest(key_from_pem(key).public_key()) == root_pin(self.chain[0])
+
+    def is_for_key_at(self, place: Path) -> bool:
+        key = _key_at(place)
+        return key is not None and key_digest(key.public_key()) == root_pin(self.chain[0])

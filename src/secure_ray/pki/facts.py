@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import read_private
+from secure_ray.pki.lifetimes import made_at
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,8 +40,13 @@ class CertificateFacts:
     sans: tuple[str, ...]
 
     def life_used(self, now: datetime) -> float:
-        """The share of its life that has gone: below 0 not yet valid, 1 and above expired."""
-        return (now - self.not_before) / (self.not_after - self.not_before)
+        """The share of its life that has gone since it was made: 1 and above expired.
+
+        The start does not count, which lies before that: of a leaf of one minute, back-dated by
+        half of it, a third would have gone as it was born.
+        """
+        made = made_at(self.not_before, self.not_after)
+        return (now - made) / (self.not_after - made)
 
 
 def read_facts(path: Path) -> CertificateFacts:

@@ -1,47 +1,44 @@
-"""Making keys and certificates, and writing them in the order that survives a kill."""
+"""Making keys and certificates; what is written is a generation, all of it or nothing."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from secure_ray.base.commands import new_keys
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import read_private, write_private
-from secure_ray.base.secrets import Secret
+from secure_ray.base.files import is_there, read_private
+from secure_ray.pki.inspection import read_authority
 from secure_ray.pki.keys import (
-    PASSPHRASE_BITS,
-    UnusableKeyError,
-    key_from_pem,
+    KeyKind,
+    PublicKey,
     key_to_pem,
     key_to_sealed_pem,
+    new_key,
+    new_leaf_key,
+    new_root_key,
 )
 from secure_ray.pki.profiles import (
     Owner,
     Signer,
+    bridge_certificate,
     issuing_certificate,
     leaf_certificate,
-    new_key,
-    new_root_key,
     root_certificate,
 )
 from secure_ray.pki.renewal import ABSENT, Renewal
-from secure_ray.pki.store import PkiPaths, add_generation
+from secure_ray.pki.root_key import RootKeyError, ensure_passphrase, open_root
+from secure_ray.pki.store import AuthorityFiles, PkiPaths, add_generation
+from secure_ray.pki.trust import certificates_to_pem, is_believed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime, timedelta
+    from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.x509 import Certificate
 
+    from secure_ray.pki.authority import Authority, Dress
     from secure_ray.pki.lifetimes import Lifetimes
-
-
-class RootKeyError(FailedError):
-    """The root key is needed, and is not here or cannot be opened."""
 
 
 @dataclass
@@ -55,119 +52,143 @@ class Issuance:
     changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def root(self, found: Certificate | None, renewal: Renewal | None) -> Certificate:
-        """The root CA's certificate, made if there is none.
+    def first_authority(self, renewal: Renewal) -> None:
+        """A root CA and an issuing CA, in use when this returns.
 
         Raises:
-            FailedError: an earlier run's key cannot be opened, or nothing can be written.
+            FailedError: the passphrase that is there is empty, or nothing can be written.
         """
-        if found is not None:
-            return found
-        key = self._root_key_for_new_root()
-        made = root_certificate(self.owner, key, now=self.now, life=self.lifetimes.root)
-        write_private(self.paths.root_certificate, certificates_to_pem(made))
-        self.changes.append(f"root CA made: {renewal.reason if renewal else ABSENT}")
-        return made
+        self.paths.authorities.use(self.new_authority())
+        self.changes += [f"root CA made: {renewal.reason}", f"issuing CA made: {renewal.reason}"]
 
-    def issuing(
-        self, found: Signer | None, renewal: Renewal | None, *, root: Certificate
-    ) -> tuple[Signer, bool]:
-        """The issuing CA, made if it has to be; and whether it was.
+    def new_authority(self, *, bridge_from: Signer | None = None) -> int:
+        """A new root CA and an issuing CA under it; the number of their generation.
+
+        It is read back and tried before it gets its number.
+
+        Args:
+            bridge_from: The root that certifies the new issuing CA, too.
+
+        Raises:
+            FailedError: it does not stand the test, or cannot be written.
+        """
+        root_key, key = new_root_key(), new_key()
+        passphrase = ensure_passphrase(self.paths.passphrase, cluster=self.owner.cluster)
+        root = root_certificate(self.owner, root_key, now=self.now, life=self.lifetimes.root)
+        issuing = self._issuing(Signer(root, root_key), key.public_key())
+        files = {
+            "root.key": key_to_sealed_pem(root_key, passphrase),
+            "root.crt": certificates_to_pem(root),
+            "issuing.key": key_to_pem(key),
+            "issuing.crt": certificates_to_pem(issuing),
+        }
+        if bridge_from is not None:
+            bridge = bridge_certificate(Signer(issuing, key), root=bridge_from, now=self.now)
+            files["bridge.crt"] = certificates_to_pem(bridge)
+        old = bridge_from.certificate if bridge_from else None
+        return self.add_authority(files, bridged_under=old)
+
+    def add_authority(
+        self, files: Mapping[str, bytes], *, bridged_under: Certificate | None = None
+    ) -> int:
+        """An authority that is tried before it gets its number; it is not in use yet.
+
+        Raises:
+            FailedError: it does not stand the test, or cannot be written.
+        """
+        return self.paths.authorities.add(
+            files, check=lambda place: self._try(place, bridged_under)
+        )
+
+    def renew_issuing(self, authority: Authority, renewal: Renewal) -> bool:
+        """A new issuing CA under the same root, in use when this returns; whether it was made.
 
         Raises:
             FailedError: it has to be, and the root key is not here or cannot be opened, or
                 nothing can be written.
         """
-        if renewal is None and found is not None:
-            return found, False
+        files = authority.files
         try:
-            root_signer = self._open_root(root)
+            root = open_root(
+                authority.root, files, self.paths.passphrase, cluster=self.owner.cluster
+            )
         except RootKeyError as error:
-            if found is None or renewal is None or not renewal.can_wait:
+            if authority.issuing is None or not renewal.can_wait:
                 raise
             self.warnings.append(f"issuing CA is due ({renewal.reason}), but {error.cause}")
-            return found, False
+            return False
         key = new_key()
-        made = issuing_certificate(
-            self.owner,
-            key.public_key(),
-            root=root_signer,
-            now=self.now,
-            life=self.lifetimes.issuing,
-        )
-        write_private(self.paths.issuing_key, key_to_pem(key))
-        write_private(self.paths.issuing_certificate, certificates_to_pem(made))
+        issuing = self._issuing(root, key.public_key())
+        self.add_issuing(authority.files, issuing=certificates_to_pem(issuing), key=key_to_pem(key))
         self._account("issuing CA", renewal)
-        return Signer(made, key), True
+        return True
 
-    def leaf(
-        self, renewal: Renewal, *, sans: tuple[str, ...], issuing: Signer, root: Certificate
-    ) -> None:
+    def add_issuing(self, same_root: AuthorityFiles, *, issuing: bytes, key: bytes) -> None:
+        """Take another issuing CA into use, under the root that is here.
+
+        Raises:
+            FailedError: it does not stand the test, or cannot be written.
+        """
+        content = {"issuing.key": key, "issuing.crt": issuing}
+        for path in (same_root.root_certificate, same_root.root_key):
+            if is_there(path):
+                content[path.name] = read_private(path)
+        self.paths.authorities.use(self.add_authority(content))
+
+    def leaf(self, renewal: Renewal, *, sans: tuple[str, ...], dress: Dress, kind: KeyKind) -> None:
         """A new key and leaf in a generation of their own.
 
         Raises:
             FailedError: nothing can be written; the generation in use is as it was.
         """
-        leaf = _new_leaf(self.owner, issuing, sans=sans, now=self.now, life=self.lifetimes.leaf)
+        leaf = new_leaf(
+            self.owner, dress.issuer, sans=sans, now=self.now, life=self.lifetimes.leaf, kind=kind
+        )
         add_generation(
             self.paths,
-            certificate=certificates_to_pem(leaf.certificate, issuing.certificate),
+            certificate=certificates_to_pem(leaf.certificate, dress.issuer.certificate),
             key=key_to_pem(leaf.key),
-            authority=certificates_to_pem(root),
+            authority=certificates_to_pem(*dress.trusted),
         )
         self._account("leaf", renewal)
 
-    def _root_key_for_new_root(self) -> EllipticCurvePrivateKey:
-        if os.path.lexists(self.paths.root_key):
-            return self._open_root_key()
-        if not os.path.lexists(self.paths.passphrase):
-            fresh = Secret.random_hex(PASSPHRASE_BITS)
-            write_private(self.paths.passphrase, fresh.reveal().encode())
-        key = new_root_key()
-        write_private(self.paths.root_key, key_to_sealed_pem(key, self._passphrase()))
-        return key
+    def _issuing(self, root: Signer, key: PublicKey) -> Certificate:
+        life = self.lifetimes.issuing
+        return issuing_certificate(self.owner, key, root=root, now=self.now, life=life)
 
-    def _open_root(self, certificate: Certificate) -> Signer:
-        key = self._open_root_key()
-        if key.public_key() != certificate.public_key():
-            raise self._unusable_root_key(
-                f"{self.paths.root_key} is not the key of {self.paths.root_certificate}"
+    def _try(self, place: Path, old: Certificate | None) -> None:
+        """Read an authority back and issue with it, before anything depends on it."""
+        made = read_authority(place, 0, self.owner.cluster, under=old)
+        if made is None or made.issuing is None or (old is not None and made.bridge is None):
+            raise _fails_test(made.defect if made else "a certificate cannot be read")
+        if is_there(made.files.root_key):
+            open_root(made.root, made.files, self.paths.passphrase, cluster=self.owner.cluster)
+        life = self.lifetimes.leaf
+        leaf = new_leaf(self.owner, made.issuing, sans=("localhost",), now=self.now, life=life)
+        issuing = made.issuing.certificate
+        believed = is_believed([leaf.certificate, issuing], [made.root])
+        if old is not None and made.bridge is not None:
+            bridged = [leaf.certificate, made.bridge]
+            believed = (
+                believed
+                and is_believed(bridged, [old])
+                and is_believed(bridged, [made.root, issuing])
+                and not is_believed([leaf.certificate, issuing], [old])
             )
-        return Signer(certificate, key)
+        if not believed:
+            raise _fails_test("a leaf that it issued is not believed where it should be")
 
-    def _open_root_key(self) -> EllipticCurvePrivateKey:
-        sealed = self.paths.root_key
-        if not os.path.lexists(sealed):
-            raise RootKeyError(
-                "SR-PKI-006",
-                f"the root key {sealed} is not here, and a new issuing CA needs it",
-                fix="put it back for this run, then take it off the machine again",
-            )
-        passphrase = self._passphrase()
-        try:
-            return key_from_pem(read_private(sealed), passphrase)
-        except UnusableKeyError:
-            raise self._unusable_root_key(
-                f"the passphrase in {self.paths.passphrase} does not open {sealed}"
-            ) from None
+    def _account(self, what: str, renewal: Renewal) -> None:
+        verb = "made" if renewal.reason == ABSENT else "renewed"
+        self.changes.append(f"{what} {verb}: {renewal.reason}")
 
-    def _passphrase(self) -> Secret:
-        file = self.paths.passphrase
-        if not os.path.lexists(file):
-            raise self._unusable_root_key(f"{file}, which opens the root key, is missing")
-        passphrase = read_private(file).decode(errors="replace").strip()
-        if not passphrase:
-            raise self._unusable_root_key(f"{file}, which opens the root key, is empty")
-        return Secret(passphrase)
 
-    def _unusable_root_key(self, cause: str) -> RootKeyError:
-        fix = f"put both back from one copy, or for new keys: {new_keys(self.owner.cluster)}"
-        return RootKeyError("SR-PKI-007", cause, fix=fix)
-
-    def _account(self, what: str, renewal: Renewal | None) -> None:
-        reason = renewal.reason if renewal else ABSENT
-        verb = "made" if reason == ABSENT else "renewed"
-        self.changes.append(f"{what} {verb}: {reason}")
+def _fails_test(cause: str) -> FailedError:
+    return FailedError(
+        "SR-PKI-016",
+        f"the new authority does not stand its test: {cause or 'its issuing CA is missing'}",
+        fix="nothing has changed; check the disk (dmesg, df) and run this again",
+    )
 
 
 @dataclass(frozen=True)
@@ -189,18 +210,20 @@ def throw_away_chain(
         issuing_certificate(owner, issuing_key.public_key(), root=root, now=now, life=life),
         issuing_key,
     )
-    leaf = _new_leaf(owner, issuing, sans=sans, now=now, life=life)
+    leaf = new_leaf(owner, issuing, sans=sans, now=now, life=life)
     return Chain(root.certificate, issuing.certificate, leaf)
 
 
-def certificates_to_pem(*certificates: Certificate) -> bytes:
-    """A PEM file of certificates, in the order given (RFC 8446 section 4.4.2: leaf first)."""
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-
-
-def _new_leaf(
-    owner: Owner, issuing: Signer, *, sans: tuple[str, ...], now: datetime, life: timedelta
+def new_leaf(
+    owner: Owner,
+    issuer: Signer,
+    *,
+    sans: tuple[str, ...],
+    now: datetime,
+    life: timedelta,
+    kind: KeyKind = "p256",
 ) -> Signer:
-    key = new_key()
-    made = leaf_certificate(owner, key.public_key(), issuer=issuing, sans=sans, now=now, life=life)
+    """A leaf with a new key of its own."""
+    key = new_leaf_key(kind)
+    made = leaf_certificate(owner, key.public_key(), issuer=issuer, sans=sans, now=now, life=life)
     return Signer(made, key)

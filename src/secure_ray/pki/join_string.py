@@ -95,8 +95,12 @@ def parse_join_string(text: str) -> JoinString:
     Raises:
         UsageError: it is none, is one of another kind, or was damaged on its way.
     """
-    compact = "".join(text.split()).strip("\"'`")
+    compact = _compact(text)
     _require_kind(compact)
+    if not compact.isascii():
+        raise UsageError(
+            "SR-JOIN-003", "the join string was altered: it holds what is no letter", fix=_AGAIN
+        )
     if len(compact) > _LONGEST_TEXT:
         raise UsageError(
             "SR-JOIN-002", f"the join string is too long ({len(compact)} characters)", fix=_AGAIN
@@ -114,6 +118,16 @@ def parse_join_string(text: str) -> JoinString:
             "the join string is whole, but this version cannot read what it says",
             fix="install the version that the head has: pip install secure-ray==VERSION",
         ) from None
+
+
+def is_whole(text: str) -> bool:
+    """Whether `text` is a join string from its beginning to its check."""
+    compact = _compact(text)
+    return compact.isascii() and compact[-7:-6] == "-" and compact == _with_check(compact[:-7])
+
+
+def _compact(text: str) -> str:
+    return "".join(text.split()).strip("\"'`")
 
 
 def _require_kind(compact: str) -> None:

@@ -9,22 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from secure_ray.pki.lifetimes import BACKDATING, Lifetimes
+from secure_ray.pki.keys import PrivateKey, PublicKey, hash_for
+from secure_ray.pki.lifetimes import Lifetimes, backdating
+
+_Builder = TypeVar("_Builder", x509.CertificateBuilder, x509.CertificateSigningRequestBuilder)
 
 __all__ = [
     "Lifetimes",
     "Owner",
     "Signer",
+    "as_authority",
+    "authority_name",
+    "bridge_certificate",
     "issuing_certificate",
     "leaf_certificate",
-    "new_key",
-    "new_root_key",
     "root_certificate",
 ]
 
@@ -57,47 +60,51 @@ class Signer:
     """A CA that can sign: its certificate and its private key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-
-
-def new_root_key() -> ec.EllipticCurvePrivateKey:
-    """A P-384 key: it has to last ten years."""
-    return ec.generate_private_key(ec.SECP384R1())
-
-
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """A P-256 key, for an issuing CA or a leaf: quick in handshakes, and replaced soon."""
-    return ec.generate_private_key(ec.SECP256R1())
+    key: PrivateKey = field(repr=False)
 
 
 def root_certificate(
-    owner: Owner, key: ec.EllipticCurvePrivateKey, *, now: datetime, life: timedelta
+    owner: Owner, key: PrivateKey, *, now: datetime, life: timedelta
 ) -> x509.Certificate:
     """The self-signed root: signs issuing CAs, and these sign leaves only (pathlen 1)."""
     serial = x509.random_serial_number()
-    subject = owner.subject(_authority_name("root", serial))
+    subject = owner.subject(authority_name("root", _digits(serial)))
     builder = _builder(subject, subject, serial, key.public_key())
     builder = _valid(builder, now, life, issuer=None)
-    builder = _as_authority(builder, path_length=1)
+    builder = as_authority(builder, path_length=1)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-    return builder.add_extension(identifier, critical=False).sign(key, SHA384())
+    return builder.add_extension(identifier, critical=False).sign(key, hash_for(key))
 
 
 def issuing_certificate(
-    owner: Owner, key: ec.EllipticCurvePublicKey, *, root: Signer, now: datetime, life: timedelta
+    owner: Owner, key: PublicKey, *, root: Signer, now: datetime, life: timedelta
 ) -> x509.Certificate:
     """A CA under the root that signs leaves and no further CA (pathlen 0)."""
     serial = x509.random_serial_number()
-    subject = owner.subject(_authority_name("issuing", serial))
+    subject = owner.subject(authority_name("issuing", _digits(serial)))
     builder = _builder(subject, root.certificate.subject, serial, key)
     builder = _valid(builder, now, life, issuer=root.certificate)
-    builder = _as_authority(builder, path_length=0)
-    return _identify_issuer(builder, root.certificate).sign(root.key, SHA384())
+    builder = as_authority(builder, path_length=0)
+    return _identify_issuer(builder, root.certificate).sign(root.key, hash_for(root.key))
+
+
+def bridge_certificate(issuing: Signer, *, root: Signer, now: datetime) -> x509.Certificate:
+    """The same issuing CA, name and key, once more: under another root (RFC 4158 section 1.5).
+
+    So a leaf of that CA has two chains, and the one who sends it chooses which root it leads to.
+    """
+    serial = x509.random_serial_number()
+    subject, key = issuing.certificate.subject, issuing.key.public_key()
+    builder = _builder(subject, root.certificate.subject, serial, key)
+    life = issuing.certificate.not_valid_after_utc - now
+    builder = _valid(builder, now, life, issuer=root.certificate)
+    builder = as_authority(builder, path_length=0)
+    return _identify_issuer(builder, root.certificate).sign(root.key, hash_for(root.key))
 
 
 def leaf_certificate(
     owner: Owner,
-    key: ec.EllipticCurvePublicKey,
+    key: PublicKey,
     *,
     issuer: Signer,
     sans: tuple[str, ...],
@@ -115,7 +122,7 @@ def leaf_certificate(
     builder = _valid(builder, now, life, issuer=issuer.certificate)
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        # ECDSA keys sign the handshake and encrypt nothing (RFC 8446 section 4.4.2.2).
+        # Keys sign the handshake and encrypt nothing, RSA included (RFC 8446 section 4.4.2.2).
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage(
@@ -127,17 +134,24 @@ def leaf_certificate(
             x509.SubjectAlternativeName([_general_name(n) for n in sans]), critical=False
         )
     )
-    return _identify_issuer(builder, issuer.certificate).sign(issuer.key, SHA256())
+    return _identify_issuer(builder, issuer.certificate).sign(issuer.key, hash_for(issuer.key))
 
 
-def _authority_name(kind: str, serial: int) -> str:
-    # Two CAs of one cluster must not share a name (RFC 5280 section 4.1.2.6): while they are
-    # rotated both are around, and a verifier looks for an issuer by its name first.
-    return f"secure-ray {kind} CA {f'{serial:040x}'[:12]}"
+def authority_name(kind: str, digits: str) -> str:
+    """The common name of a CA; `digits` tell it from the others of its kind.
+
+    Two CAs of one cluster must not share a name (RFC 5280 section 4.1.2.6): while they are rotated
+    both are around, and a verifier looks for an issuer by its name first.
+    """
+    return f"secure-ray {kind} CA {digits[:12]}"
+
+
+def _digits(serial: int) -> str:
+    return f"{serial:040x}"
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, serial: int, key: ec.EllipticCurvePublicKey
+    subject: x509.Name, issuer: x509.Name, serial: int, key: PublicKey
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -159,14 +173,16 @@ def _valid(
     if now.tzinfo is None:
         raise ValueError("the time must have a time zone")
     now = now.astimezone(timezone.utc).replace(microsecond=0)
-    end = now + life
+    end = (now + life).replace(microsecond=0)
     if issuer is not None:
         # A leaf that outlives its issuer looks good in every listing and fails every handshake.
         end = min(end, issuer.not_valid_after_utc)
-    return builder.not_valid_before(now - BACKDATING).not_valid_after(end)
+    start = (now - backdating(end - now)).replace(microsecond=0)
+    return builder.not_valid_before(start).not_valid_after(end)
 
 
-def _as_authority(builder: x509.CertificateBuilder, *, path_length: int) -> x509.CertificateBuilder:
+def as_authority(builder: _Builder, *, path_length: int) -> _Builder:
+    """Make a CA of what is built: a certificate, or a request for one."""
     # RFC 5280 sections 4.2.1.9 and 4.2.1.3: both critical in a CA.
     return builder.add_extension(
         x509.BasicConstraints(ca=True, path_length=path_length), critical=True

@@ -9,25 +9,24 @@ The head keeps the public half only, so that a copy of its register of tokens jo
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from secure_ray.pki.keys import PrivateKey, PublicKey, hash_for, is_accepted_key, key_digest
 
 if TYPE_CHECKING:
     from secure_ray.base.secrets import Secret
 
 _PURPOSE = b"secure-ray join 1"
 _LONGEST_REQUEST = 8192
-_CURVES = (ec.SECP256R1, ec.SECP384R1)
 
 
 class UnusableRequestError(ValueError):
@@ -43,7 +42,7 @@ class KeyRequest:
         digest: SHA-256 of its SubjectPublicKeyInfo; names the key.
     """
 
-    key: ec.EllipticCurvePublicKey = field(repr=False)
+    key: PublicKey = field(repr=False)
     digest: bytes
 
 
@@ -98,10 +97,10 @@ def proves(public_key: bytes, claim: Claim, signature: bytes) -> bool:
     return True
 
 
-def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:
+def make_request(key: PrivateKey) -> bytes:
     """A certificate request (PKCS #10, RFC 2986) in PEM; the head decides about names."""
     empty = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    return empty.sign(key, SHA256()).public_bytes(Encoding.PEM)
+    return empty.sign(key, hash_for(key)).public_bytes(Encoding.PEM)
 
 
 def read_request(pem: bytes) -> KeyRequest:
@@ -118,20 +117,17 @@ def read_request(pem: bytes) -> KeyRequest:
     try:
         request = x509.load_pem_x509_csr(pem)
         key = request.public_key()
-        signed = request.is_signature_valid
+        accepted = is_accepted_key(key)
+        # Only then: the signature of a huge RSA key takes long to check.
+        signed = accepted and request.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise UnusableRequestError("it cannot be parsed") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
-        raise UnusableRequestError("its key is neither on P-256 nor on P-384")
+    if not accepted:
+        raise UnusableRequestError("its key is neither on P-256 or P-384 nor RSA of 3072 bits")
     if not signed:
         raise UnusableRequestError("it is not signed by its own key")
-    return KeyRequest(key, key_digest(key))
-
-
-def key_digest(key: ec.EllipticCurvePublicKey) -> bytes:
-    """SHA-256 of the key's SubjectPublicKeyInfo (RFC 5280 section 4.1)."""
-    encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(encoded).digest()
+    public = cast("PublicKey", key)
+    return KeyRequest(public, key_digest(public))
 
 
 def _token_key(secret: Secret, token: str, cluster_id: str) -> Ed25519PrivateKey:

@@ -3,8 +3,8 @@
 1. A root that is there is never replaced. One that cannot be used now (its life has not begun or
    is over, it is another cluster's, its certificate is gone while others come from it) stops the
    run with an error; a person decides.
-2. A root key without a certificate comes from a first run that was killed: nothing was issued by
-   it yet, so it gets its certificate now.
+2. While the root is being rotated, no issuing CA is made: one that is due waits, and one that
+   cannot be used stops the run. The rotation is finished or undone first.
 3. An issuing CA or leaf that cannot be used (missing, damaged, key and certificate of different
    pairs, other issuer, not yet or no longer valid, other names) is made again.
 4. One past half of its life is made again too, but that can wait: if the root key is off the
@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secure_ray.base.commands import new_keys
+from secure_ray.base.commands import command, new_keys
 from secure_ray.base.errors import FailedError
 from secure_ray.pki.lifetimes import RENEW_AT
 
@@ -37,14 +37,12 @@ class FoundRoot:
 
     Attributes:
         facts: What its certificate says; None when there is none.
-        cluster_id: Whose it is, as its certificate says.
-        key: Whether a key file is there. It is opened only when it is needed.
+        cluster_id: Whose it is, as its certificate says; empty when it says nothing.
         descendants: Whether anything is there that only a root can have issued.
     """
 
     facts: CertificateFacts | None
     cluster_id: str
-    key: bool
     descendants: bool
 
 
@@ -63,11 +61,12 @@ class FoundPair:
 
 @dataclass(frozen=True)
 class Found:
-    """All that was found on disk."""
+    """All that was found on disk; `rotating` while there are two authorities."""
 
     root: FoundRoot
     issuing: FoundPair
     leaf: FoundPair
+    rotating: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,12 @@ def judge(
         now: The time, with a time zone.
 
     Raises:
-        FailedError: the root is there and cannot be used, or is gone while others come from it.
+        FailedError: the root is there and cannot be used, or is gone while others come from it;
+            or the root is being rotated and what issues meanwhile cannot be used.
     """
     return Verdict(
         root=_judge_root(found.root, cluster=cluster, cluster_id=cluster_id, now=now),
-        issuing=_judge_pair(found.issuing, now=now),
+        issuing=_judge_issuing(found, cluster=cluster, now=now),
         leaf=_judge_leaf(found.leaf, sans=sans, now=now),
     )
 
@@ -117,7 +117,7 @@ def judge(
 def _judge_root(root: FoundRoot, *, cluster: str, cluster_id: str, now: datetime) -> Renewal | None:
     if root.facts is None:
         return _judge_missing_root(root, cluster)
-    if root.cluster_id != cluster_id:
+    if root.cluster_id and root.cluster_id != cluster_id:
         raise FailedError(
             "SR-PKI-004",
             f"the root CA here belongs to cluster id {root.cluster_id}, not to {cluster_id}",
@@ -145,11 +145,25 @@ def _judge_missing_root(root: FoundRoot, cluster: str) -> Renewal:
         raise FailedError(
             "SR-PKI-003",
             "the root CA's certificate is gone, but certificates that it issued are there",
-            fix=f"put root.crt back from a copy, or for new keys: {new_keys(cluster)}",
+            fix="put pki/authority (root.crt and all beside it) back from a copy, or for new keys:"
+            f" {new_keys(cluster)}",
         )
-    if root.key:
-        return Renewal("an earlier run was stopped after it had made the key")
     return Renewal(ABSENT)
+
+
+def _judge_issuing(found: Found, *, cluster: str, now: datetime) -> Renewal | None:
+    renewal = _judge_pair(found.issuing, now=now)
+    if renewal is None or not found.rotating:
+        return renewal
+    if renewal.can_wait:
+        return None
+    raise FailedError(
+        "SR-PKI-014",
+        "the root CA is being rotated, and the issuing CA of this step cannot be used:"
+        f" {renewal.reason}",
+        fix="put pki/authority back from a copy; or take the rotation back:"
+        f" {command('rotate-certs --rollback', cluster)}",
+    )
 
 
 def _judge_leaf(leaf: FoundPair, *, sans: tuple[str, ...], now: datetime) -> Renewal | None:

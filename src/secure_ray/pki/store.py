@@ -1,14 +1,18 @@
-"""Where the files of the PKI lie, and how a leaf is swapped.
+"""Where the files of the PKI lie.
 
     passphrase               0600, outside of the directory: a copy of that alone opens no root key
     directory/               0700, every file 0600
         lock                 held by the process that is changing something here
-        root.crt root.key    the key in PKCS #8, encrypted with the passphrase
-        issuing.crt issuing.key
+        authority/           on the head only
+            a0001/           root.crt root.key issuing.crt issuing.key
+            a0002/           the same of a new root while the old is being replaced, and bridge.crt
+            current -> a0001
+            request/         issuing.key that waits for a certificate from somebody else's CA
         node/
-            g0001/           node.crt (leaf, then issuing CA), node.key, ca.crt (the root)
+            g0001/           node.crt (leaf, then issuing CA), node.key, ca.crt (whom it trusts)
             g0002/
             current -> g0002
+        join.key renewal.key on a worker: of a request that is on its way
 
 A key and its certificate always change together: a new generation is written whole, then `current`
 is swapped in one rename. Ray is given the paths through `current`, not a generation's own: every
@@ -16,26 +20,26 @@ Ray process reads the files once, when it starts, and new workers start at any t
 that the raylet got. So a renewed leaf reaches them without a restart, and no old generation has to
 stay for their sake. A process that opens one file before the swap and the other after it gets two
 halves that do not fit; it fails to start, loudly, and Ray starts another. The previous generation
-stays all the same, for whoever is half-way through reading it.
+of the leaf stays all the same, for whoever is half-way through reading it.
 """
 
 from __future__ import annotations
 
-import os
 import re
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import make_private_directory, remove_tree, replace_link, write_private
-from secure_ray.base.ownership import require_private_directory
+from secure_ray.base.files import make_private_directory, write_private
+from secure_ray.base.locks import lock
+from secure_ray.pki.generations import Generations, sweep_leftovers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-_GENERATION = re.compile(r"g(\d{4,})")
-# What `write_private` and `replace_link` leave behind when they are killed before the rename.
-_LEFTOVER = r"\.{name}\.[0-9a-f]{{12}}"
+_LOCK_WAIT = 30  # seconds; making all keys takes well below one
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,45 @@ class LeafFiles:
 
 
 @dataclass(frozen=True)
+class AuthorityFiles:
+    """The files of one authority: a root CA and the issuing CA under it.
+
+    Attributes:
+        root_certificate: The root CA's certificate.
+        root_key: The root CA's key, encrypted; may be kept elsewhere.
+        issuing_certificate: The issuing CA's certificate.
+        issuing_key: The issuing CA's key.
+        bridge: The issuing CA's certificate under the root before; only while a root is replaced.
+        withdrawn: The same, after that was given up.
+    """
+
+    root_certificate: Path
+    root_key: Path
+    issuing_certificate: Path
+    issuing_key: Path
+    bridge: Path
+    withdrawn: Path
+
+    @classmethod
+    def within(cls, directory: Path) -> AuthorityFiles:
+        """The files of an authority by the names that they have everywhere."""
+        return cls(
+            root_certificate=directory / "root.crt",
+            root_key=directory / "root.key",
+            issuing_certificate=directory / "issuing.crt",
+            issuing_key=directory / "issuing.key",
+            bridge=directory / "bridge.crt",
+            withdrawn=directory / "bridge.withdrawn",
+        )
+
+
+@dataclass(frozen=True)
 class PkiPaths:
     """The files of one node's PKI.
 
     Attributes:
         directory: All but the passphrase.
-        passphrase: What opens the root key.
+        passphrase: What opens the root keys.
 
     Raises:
         ValueError: the passphrase lies within the directory, where it protects nothing.
@@ -96,34 +133,34 @@ class PkiPaths:
         return self.directory / "lock"
 
     @property
-    def root_certificate(self) -> Path:
-        """The root CA's certificate."""
-        return self.directory / "root.crt"
+    def authorities(self) -> Generations:
+        """The generations of the authority."""
+        return Generations(self.directory / "authority", "a")
 
     @property
-    def root_key(self) -> Path:
-        """The root CA's key, encrypted."""
-        return self.directory / "root.key"
+    def authority(self) -> AuthorityFiles:
+        """The authority in use, by the paths through the link."""
+        return AuthorityFiles.within(self.authorities.link)
 
     @property
-    def issuing_certificate(self) -> Path:
-        """The issuing CA's certificate."""
-        return self.directory / "issuing.crt"
+    def request(self) -> Path:
+        """The directory of a key that waits for a certificate from somebody else's CA."""
+        return self.authorities.directory / "request"
 
     @property
-    def issuing_key(self) -> Path:
-        """The issuing CA's key."""
-        return self.directory / "issuing.key"
+    def leaves(self) -> Generations:
+        """The generations of this node's leaf."""
+        return Generations(self.directory / "node", "g")
 
     @property
     def node(self) -> Path:
-        """The generations of this node's leaf."""
-        return self.directory / "node"
+        """The directory of the generations of this node's leaf."""
+        return self.leaves.directory
 
     @property
     def current(self) -> Path:
-        """The link to the generation in use."""
-        return self.node / "current"
+        """The link to the leaf in use."""
+        return self.leaves.link
 
     @property
     def leaf(self) -> LeafFiles:
@@ -132,79 +169,68 @@ class PkiPaths:
 
 
 def prepare(paths: PkiPaths) -> None:
-    """Make the directories that are missing and check those that are there.
+    """Make the directories of a head that are missing and check those that are there.
 
     Raises:
         FailedError: one of them is not ours alone, or cannot be made.
     """
     make_private_directory(paths.passphrase.parent)
     make_private_directory(paths.directory)
+    make_private_directory(paths.authorities.directory)
     make_private_directory(paths.node)
 
 
+@contextmanager
+def alone(paths: PkiPaths) -> Iterator[None]:
+    """Hold the lock of the PKI: two first runs at once would each make a root.
+
+    Raises:
+        FailedError: another process holds it for too long.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(paths.lock, wait=_LOCK_WAIT))
+        except BlockingIOError:
+            raise FailedError(
+                "SR-PKI-013",
+                f"another process has been changing the keys in {paths.directory} for"
+                f" {_LOCK_WAIT} seconds",
+                fix="wait for it, or find it (fuser -v) and end it, then run this again",
+            ) from None
+        yield
+
+
 def current_generation(paths: PkiPaths) -> Path | None:
-    """The directory that `current` points at; None when there is no link or nothing behind it.
+    """The directory of the leaf in use; None when there is no link or nothing behind it.
 
     Raises:
         FailedError: `current` is not a link to a generation beside it, or that is not ours alone.
     """
-    number = _current_number(paths)
-    generation = paths.node / f"g{number:04d}"
-    if not number or not os.path.lexists(generation):
-        return None
-    require_private_directory(generation)
-    return generation
+    return paths.leaves.current()
 
 
 def add_generation(paths: PkiPaths, *, certificate: bytes, key: bytes, authority: bytes) -> None:
-    """Write a new generation and make it the current one; the one before stays, older ones go.
+    """Write a new leaf and make it the current one.
 
     Raises:
-        FailedError: it could not be written; the current generation is as it was.
+        FailedError: it could not be written; the leaf in use is as it was.
     """
-    number = max([_current_number(paths), *_generations(paths)]) + 1
-    generation = paths.node / f"g{number:04d}"
-    make_private_directory(generation)
-    LeafFiles.within(generation).write(certificate=certificate, key=key, authority=authority)
-    replace_link(paths.current, generation.name)
+    content = {"node.key": key, "node.crt": certificate, "ca.crt": authority}
+    paths.leaves.use(paths.leaves.add(content))
 
 
-def sweep(paths: PkiPaths) -> None:
-    """Remove what killed runs left: temporary files, generations never used, and old ones.
+def sweep_leaves(paths: PkiPaths) -> None:
+    """Remove what killed runs left, leaves never used, and all but the one before the current.
 
     Raises:
         FailedError: something could not be removed.
     """
-    _sweep_leftovers(paths.passphrase.parent, re.escape(paths.passphrase.name))
-    _sweep_leftovers(paths.directory, r"(root|issuing)\.(crt|key)")
-    _sweep_leftovers(paths.node, "current")
-    current = _current_number(paths)
-    older = [number for number in _generations(paths) if number < current]
-    for number in set(_generations(paths)) - {current, *older[-1:]}:
-        remove_tree(paths.node / f"g{number:04d}")
+    current = paths.leaves.current_number()
+    older = [number for number in paths.leaves.numbers() if number < current]
+    paths.leaves.sweep({current, *older[-1:]})
+    sweep_leftovers(paths.directory, r"(join|renewal)\.key")
 
 
-def _current_number(paths: PkiPaths) -> int:
-    if not os.path.lexists(paths.current):
-        return 0
-    target = str(paths.current.readlink()) if paths.current.is_symlink() else ""
-    match = _GENERATION.fullmatch(target)
-    if match is None:
-        raise FailedError(
-            "SR-PKI-008",
-            f"{paths.current} is not a link to a generation beside it (such as g0001)",
-            fix=f"find out who changed it, then remove it: the next start makes {paths.current}",
-        )
-    return int(match[1])
-
-
-def _generations(paths: PkiPaths) -> list[int]:
-    matches = (_GENERATION.fullmatch(entry.name) for entry in paths.node.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
-
-
-def _sweep_leftovers(directory: Path, name: str) -> None:
-    leftover = re.compile(_LEFTOVER.format(name=name))
-    for entry in list(directory.iterdir()):
-        if leftover.fullmatch(entry.name):
-            entry.unlink(missing_ok=True)
+def sweep_passphrase(paths: PkiPaths) -> None:
+    """Remove what a killed write of the passphrase left."""
+    sweep_leftovers(paths.passphrase.parent, re.escape(paths.passphrase.name))

@@ -78,6 +78,11 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+def canonical(text: str) -> str:
+    """The address `text` as `parse_address` reads it, without scope; "" when it is none."""
+    return str(parse_address(text.partition("%")[0]) or "")
+
+
 def host_port(address: str, port: int) -> str:
     """`address` and `port` as Ray and URLs write them: an IPv6 address stands in brackets."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

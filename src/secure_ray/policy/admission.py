@@ -55,6 +55,7 @@ class Applicant:
         versions: Of `ray`, `python` and `secure-ray`.
         known: True when this key has joined with this token before and lost the reply.
         address: Where it comes from.
+        node: The name of the node that has this key, or "".
     """
 
     name: str
@@ -62,6 +63,7 @@ class Applicant:
     versions: Mapping[str, str]
     known: bool = False
     address: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def judge_join(
         judge_token(token, known=applicant.known, now=now)
         or _judge_clock(applicant.clock, now)
         or _judge_name(token, applicant.name, taken.name)
+        or _judge_key(applicant)
         or _judge_address(applicant.address, taken.address)
         or _judge_versions(applicant.versions, versions)
     )
@@ -189,6 +192,18 @@ def _judge_name(token: TokenState, name: str, holder: str) -> Rejection | None:
             f"choose another name with --name, or on the head: secure-ray node revoke {name}",
         )
     return None
+
+
+def _judge_key(applicant: Applicant) -> Rejection | None:
+    # With a second name, it would still be a node once the first one is revoked.
+    if not applicant.node or applicant.node == applicant.name:
+        return None
+    return Rejection(
+        "SR-JOIN-051",
+        f"this host is node {applicant.node} already, and cannot be {applicant.name} as well",
+        f"secure-ray up --join - --name {applicant.node}; or secure-ray reset here first, for a "
+        f"new key, and on the head: secure-ray node revoke {applicant.node}",
+    )
 
 
 def _judge_address(address: str, holder: str) -> Rejection | None:

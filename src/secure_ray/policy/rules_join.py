@@ -62,7 +62,7 @@ JOIN_RULES = (
         "SR-JOIN-013",
         "the head knows no such join token, or the proof does not fit it",
         "The token is of another cluster or was forgotten a week after it expired, or the string "
-        "was altered. Five of these from one address lock it out for half an hour.",
+        "was altered. Five of these from one address lock it out of the token for half an hour.",
         _NEW_TOKEN,
     ),
     failure(
@@ -97,13 +97,14 @@ JOIN_RULES = (
         "SR-JOIN-018",
         "too many requests to the head's door",
         "Each address may ask once a second, five times at once; all together join twenty times "
-        "a minute.",
+        "a minute, forty at once.",
         "Wait as long as the message says, then join again; the token stays good.",
     ),
     failure(
         "SR-JOIN-019",
-        "this address is locked out of the head's door",
-        "Five wrong proofs came from it (or from its /64, for IPv6). Other addresses are served.",
+        "this address is locked out of the join token",
+        "Five wrong proofs for the token came from it (or from its /64, for IPv6 from another "
+        "network than the head's). Other addresses are served, and this one with another token.",
         "Wait as long as the message says; find out what on this host tried strings at random.",
     ),
     failure(
@@ -281,5 +282,26 @@ JOIN_RULES = (
         "A worker that starts asks its head first: Ray itself would look for it for two minutes, "
         "and then say something else.",
         "See whether the head is up and reachable (secure-ray status there), then run it again.",
+    ),
+    failure(
+        "SR-JOIN-051",
+        "this host is a node of that cluster already, under another name",
+        "A key is one node's. With two names it would still be a node once one of them is revoked.",
+        "Join with the name that it has (--name), or secure-ray reset here and, on the head, "
+        "secure-ray node revoke NAME; then join with a new token.",
+    ),
+    failure(
+        "SR-JOIN-052",
+        "the node runs, and would have to join again",
+        "Its head is elsewhere than when it joined, its own address is another, or its certificate "
+        "is old. What runs goes on with what it has; the join string was not used.",
+        "secure-ray down, then secure-ray up --join - with the same string.",
+    ),
+    failure(
+        "SR-JOIN-053",
+        "no join string came on standard input",
+        "Standard input is no terminal, and whoever is at its other end has sent none in two "
+        "minutes.",
+        "Pipe what secure-ray join-token create prints on the head, or give a file: --join FILE.",
     ),
 )

@@ -26,7 +26,7 @@ PKI_RULES = (
         "SR-PKI-003",
         "the root CA's certificate is gone, but certificates that it issued are there",
         "A new root would make strangers of them, so none is made over their heads.",
-        f"Put root.crt back from a copy. {_NEW_KEYS}",
+        f"Put pki/authority back from a copy. {_NEW_KEYS}",
     ),
     failure(
         "SR-PKI-004",
@@ -47,7 +47,8 @@ PKI_RULES = (
         "the root key is not here, and a new issuing CA needs it",
         "The root key may be kept off the machine; the issuing CA that works in its place has "
         "ended or cannot be used.",
-        "Put root.key back, run secure-ray up --head, then take it off the machine again. "
+        "Put root.key back where the error says, run the same command again, then take it off the "
+        "machine again. For a root CA that is not ours: secure-ray certs csr, certs import. "
         f"{_NEW_KEYS}",
     ),
     failure(
@@ -60,18 +61,19 @@ PKI_RULES = (
     ),
     failure(
         "SR-PKI-008",
-        "the link to the node's certificate does not lead to a generation beside it",
+        "the link to the certificates in use does not lead to a generation beside it",
         "Key and certificate are swapped together by that link. secure-ray makes it in one form "
         "only, so somebody else made this one.",
-        "Find out who changed it (ls -l), then remove the link; the next start makes a new one.",
+        "Find out who changed it (ls -l), then point it at the last generation beside it: "
+        "ln -sfn a0001 current in pki/authority, ln -sfn g0001 current in pki/node.",
     ),
     failure(
         "SR-PKI-009",
         "the lifetimes of the certificates do not fit into each other",
-        "A certificate cannot outlive the CA that signed it, and below ten minutes clocks that "
+        "A certificate cannot outlive the CA that signed it, and below a minute clocks that "
         "differ a little would refuse it.",
-        "Set pki.leaf_days to at most pki.issuing_days, and that to at most 3650; or leave them "
-        "out.",
+        "Set pki.leaf_days (or leaf_life) to at most pki.issuing_days, and that to at most 3650; "
+        "or leave them out.",
     ),
     failure(
         "SR-PKI-010",
@@ -99,5 +101,51 @@ PKI_RULES = (
         "Two at once would each make a root. It takes less than a second, so the other one hangs "
         "or is stopped.",
         "Find it with `fuser -v` on the lock in the directory named, end it, run this again.",
+    ),
+    failure(
+        "SR-PKI-014",
+        "the root CA is being rotated, and an issuing CA that this needs cannot be used",
+        "Meanwhile two authorities are here. A file of one was damaged or removed, or it has "
+        "expired because the rotation stood still for long. None is made in its place: nodes "
+        "hold certificates of it.",
+        "Put pki/authority back from a copy, or take the rotation back: "
+        "secure-ray rotate-certs --rollback.",
+    ),
+    failure(
+        "SR-PKI-015",
+        "the rotation of the root CA is at another step",
+        "Nodes that are two steps apart refuse each other, so no step may be left out, and nothing "
+        "else may change the authorities meanwhile.",
+        "Finish or undo the rotation first: secure-ray rotate-certs --resume, or --rollback.",
+    ),
+    failure(
+        "SR-PKI-016",
+        "a new authority does not stand its test",
+        "Before it counts it is read back from the disk, its keys are opened, and a leaf of it is "
+        "tried. The disk does not give back what was written.",
+        "Nothing has changed. Check the disk (dmesg, df), then run it again.",
+    ),
+    failure(
+        "SR-PKI-017",
+        "the certificate of an issuing CA cannot be taken into use",
+        "It came from somebody else's CA and is not what the cluster needs: for the key that waits "
+        "here, a CA for leaves only, valid now, signed by the root given, and permitting the names "
+        "of the nodes.",
+        "Have the request signed once more, as it asks (secure-ray certs csr); the message names "
+        "all that is wrong.",
+    ),
+    failure(
+        "SR-PKI-018",
+        "no key waits for the certificate of an issuing CA",
+        "Its key is made together with the request and never leaves the head; the certificate of "
+        "another key is of no use here.",
+        "secure-ray certs csr makes a key and a request; have that signed, then import it.",
+    ),
+    failure(
+        "SR-PKI-019",
+        "the root key is not taken off the machine",
+        "The copy lies where the key is now, or does not open with the copy of the passphrase. The "
+        "key is removed from here only after the copy has been tried.",
+        "Name a directory on another medium.",
     ),
 )

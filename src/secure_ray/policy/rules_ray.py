@@ -141,6 +141,14 @@ RAY_RULES = (
         "Nothing is stopped by force.",
         "Run it again to go on waiting; ray list actors --filter state=ALIVE shows what is left.",
     ),
+    failure(
+        "SR-RAY-032",
+        "a node is told to drain, but Ray does not say whether it still has work",
+        "The order stands, and the node follows it with its next heartbeat; Ray's control store "
+        "did not answer.",
+        "Run it again to wait for the node's work; secure-ray node drain NAME --undo takes the "
+        "order back.",
+    ),
     Rule(
         "SR-VER-001",
         "a Ray without token authentication",

@@ -6,6 +6,7 @@ its fields together is checked. Messages finish the sentence "ports ...".
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -29,11 +30,20 @@ from secure_ray.settings.values import (
     RotationSize,
     RuleId,
     Size,
+    Span,
     Until,
     VariableName,
     VariablePattern,
     VariableValue,
 )
+
+_SPANS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_SHORTEST_LEAF, _LONGEST_LEAF = timedelta(minutes=1), timedelta(days=365)
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True):
@@ -153,15 +163,45 @@ class RaySettings(Struct, frozen=True, kw_only=True):
 
 
 class PkiSettings(Struct, frozen=True, kw_only=True):
-    """How long certificates live, and what opens the root key."""
+    """How long certificates live, of what kind keys are, and what opens the root key.
+
+    `leaf_life` (90s, 5m, 12h, 30d) takes the place of `leaf_days` where it is given.
+    """
 
     leaf_days: Annotated[int, Meta(ge=1, le=365)] = 90
+    leaf_life: Span | None = None
     issuing_days: Annotated[int, Meta(ge=1, le=3650)] = 365
+    key: Literal["p256", "p384", "rsa3072", "ed25519"] = "p256"
     passphrase_file: PathText | None = None
 
     def __post_init__(self) -> None:
-        if self.leaf_days > self.issuing_days:
-            raise ValueError("has leaf_days longer than issuing_days")
+        named = "leaf_days" if self.leaf_life is None else "leaf_life"
+        if not _SHORTEST_LEAF <= self.leaf <= _LONGEST_LEAF:
+            raise ValueError("has leaf_life outside of one minute to 365 days")
+        if self.leaf > timedelta(days=self.issuing_days):
+            raise ValueError(f"has {named} longer than issuing_days")
+        _ = self.leaf_key
+
+    @property
+    def leaf(self) -> timedelta:
+        """How long a node's certificate lives."""
+        if self.leaf_life is None:
+            return timedelta(days=self.leaf_days)
+        return int(self.leaf_life[:-1]) * _SPANS[self.leaf_life[-1]]
+
+    @property
+    def leaf_key(self) -> Literal["p256", "p384", "rsa3072"]:
+        """Of what kind the key of a node's certificate is.
+
+        Raises:
+            ValueError: of one that Ray does not work with.
+        """
+        if self.key == "ed25519":  # measured with grpcio 1.85.3: see `pki.keys`
+            raise ValueError(
+                'has key = "ed25519", with which Ray\'s gRPC fails every handshake; use p256, p384'
+                " or rsa3072"
+            )
+        return self.key
 
 
 class StartSettings(Struct, frozen=True, kw_only=True):

@@ -166,6 +166,7 @@ Network = Annotated[str, Form(_read_network)]
 PortRange = Annotated[str, Form(_read_range)]
 Until = Annotated[datetime, Form(_read_until, _spell_until)]
 ResourceName = Annotated[str, Form(_read_resource_name)]
+Span = Annotated[str, _matching(r"[1-9][0-9]{0,7}[smhd]", "a span of time such as 90s, 5m, 12h")]
 Reason = Annotated[
     str, _matching(r"(?=.*\S)[^\x00-\x1f\x7f\ud800-\udfff]{1,500}", "one line that says why")
 ]

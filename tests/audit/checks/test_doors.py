@@ -7,6 +7,7 @@ import ssl
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,7 +125,8 @@ def server_context(head: Head) -> ssl.SSLContext:
 @contextmanager
 def the_relay(head: Head) -> Iterator[int]:
     context = server_context(head)
-    with in_thread(lambda: serve_relay(LOOPBACK, 0, context=context, services={})) as port:
+    relay = partial(serve_relay, services={}, welcome=lambda _: True)
+    with in_thread(lambda: relay(LOOPBACK, 0, context=context)) as port:
         yield port
 
 
@@ -147,7 +149,7 @@ def test_relay_of_a_node_as_it_is(tmp_path: Path) -> None:
     plan.paths.pki.symlink_to(head.pki.directory)
 
     async def go() -> list[Finding]:
-        async with relaying(plan):
+        async with relaying(plan, lambda: frozenset({HERE})):
             target = target_of(head, tmp_path, relay=plan.ports.port("relay"))
             found = await asyncio.to_thread(lambda: list(CHECK.run(replace(target, bind=HERE))))
         await settled()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from secure_ray.gateway.nodes import answers, transport
 from secure_ray.gateway.nodes import door as door_module
-from secure_ray.gateway.nodes import transport
 from secure_ray.gateway.nodes.door import ROUTES, Caller
 from secure_ray.gateway.nodes.members import give_orders, list_members, revoke_member
 from secure_ray.gateway.nodes.tokens import Spending, revoke_token, spend
@@ -141,7 +141,7 @@ def test_a_node_reports_and_is_told(head: Head, worker: Worker) -> None:
         with head.register.changing() as database:
             give_orders(database, joined.node, ["drain"])
         told = beat(head, worker)
-        running.run(running.door._write_heartbeats())
+        running.run(running.door._keep_register())
         with head.register.reading() as database:
             (member,) = list_members(database)
 
@@ -260,13 +260,19 @@ def test_nobody_without_the_token_learns_its_state(head: Head, worker: Worker) -
     assert answers[0] == answers[1]
 
 
-def test_five_wrong_proofs_lock_the_address_out_and_no_token(head: Head, worker: Worker) -> None:
+def test_five_wrong_proofs_lock_the_address_out_of_that_token_alone(
+    head: Head, worker: Worker, another: Callable[[str], Worker]
+) -> None:
     with head.open():
         string = head.invite()
         sent = [application(head, worker, string, proof="AAAA") for _ in range(5)]
         codes = [ask(head, "/v1/join", one).said["code"] for one in sent]
-        locked = ask(head, "/v1/challenge", {})
+        locked = ask(head, "/v1/join", application(head, worker, string))
+        # Whoever shares the address with a guesser still gets in with a token of its own.
+        assert another("w2").join(head.invite()).name == "w2"
     with head.open():  # from another address, so to say: the door has forgotten ours
+        with head.register.changing() as database:
+            revoke_member(database, "w2", utc_now())
         assert worker.join(string).name == "w1"
 
     assert codes == ["SR-JOIN-013"] * 5
@@ -281,7 +287,7 @@ def test_a_locked_out_node_of_the_cluster_still_reports(head: Head, worker: Work
         string = head.invite()
         for _ in range(5):
             ask(head, "/v1/join", application(head, worker, string, proof="AAAA"))
-        assert ask(head, "/v1/challenge", {}).status == 429
+        assert ask(head, "/v1/join", application(head, worker, string)).status == 429
         assert beat(head, worker).status == 200
 
 
@@ -342,7 +348,117 @@ def test_address_of_the_head_or_of_another_node_gets_no_leaf(
         assert second.join(string).name == "w2"
 
 
+def test_neither_a_refusal_nor_a_repetition_uses_up_joins(
+    head: Head, worker: Worker, another: Callable[[str], Worker]
+) -> None:
+    head.limits = Limits(per_source=1e6, burst=10**6, joins=0.001, joins_burst=2)
+    with head.open():
+        first, second = head.invite(uses=9), another("w2")
+        for _ in range(3):
+            refused = application(head, worker, first, ray="1.0")
+            assert ask(head, "/v1/join", refused).said["code"] == "SR-JOIN-017"
+        for _ in range(3):
+            assert ask(head, "/v1/join", application(head, worker, first)).status == 200
+        with head.register.changing() as database:
+            revoke_member(database, "w1", utc_now())
+        assert second.join(head.invite()).name == "w2"
+
+
+@pytest.mark.parametrize("fresh_key", [False, True])
+def test_a_revoked_node_does_not_come_back_with_the_token_that_it_used(
+    head: Head,
+    worker: Worker,
+    another: Callable[[str], Worker],
+    fresh_key: bool,  # noqa: FBT001
+) -> None:
+    with head.open():
+        used, new = head.invite(uses=3), head.invite()
+        worker.join(used)
+        with head.register.changing() as database:
+            revoke_member(database, "w1", utc_now())
+        again = another("w1-again") if fresh_key else worker
+        code = ask(head, "/v1/join", application(head, again, used)).said["code"]
+        assert code == ("SR-JOIN-012" if fresh_key else "SR-JOIN-023")
+        if not fresh_key:  # nor with another one, before it was reset
+            answer = ask(head, "/v1/join", application(head, worker, new))
+            assert answer.said["code"] == "SR-JOIN-023"
+
+
+def test_one_key_is_one_node_and_all_of_it_is_revoked(
+    head: Head, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secure_ray.gateway.nodes.presence._FRESH", 0.0)
+    with head.open():
+        worker.join(head.invite())
+        under_another = replace(worker, name="w9")
+        answer = ask(head, "/v1/join", application(head, under_another, head.invite()))
+        assert (answer.status, answer.said["code"]) == (403, "SR-JOIN-051")
+        assert "node w1 already" in answer.said["cause"]
+        with head.register.changing() as database:  # as an earlier version let it
+            database.execute(
+                "INSERT INTO nodes (id, name, address, key, joined)"
+                " SELECT 'x', 'w9', address, key, joined FROM nodes"
+            )
+            revoke_member(database, "w9", utc_now())
+        assert beat(head, worker).said["code"] == "SR-JOIN-023"
+
+
 # Bounds.
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/heartbeat"), ("GET", "/v1/nodes"), ("GET", "/x")]
+)
+def test_a_stranger_knocks_wherever_it_comes(head: Head, method: str, path: str) -> None:
+    head.limits = Limits()
+    with head.open():
+        statuses = [ask(head, path, BEAT, method).status for _ in range(8)]
+        own = call(head.port, method, path, BEAT, context=node_context(head.pki.leaf)).status
+
+    assert 429 not in statuses[:5]
+    assert {*statuses[6:], own} == {429}  # nor is the head's own leaf that of a node that joined
+
+
+def test_refusals_do_not_fill_the_log(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    with head.open():
+        for _ in range(20):
+            ask(head, "/v1/nodes", method="GET")
+        assert len(head.records) == 1
+        monkeypatch.setattr("secure_ray.gateway.nodes.strangers._LINE_SECONDS", 0.0)
+        ask(head, "/v1/nodes", method="GET")
+
+    assert head.records[1].endswith("(and 19 more since the last such line)")
+
+
+def test_nodes_are_not_counted_among_the_strangers_of_their_network(
+    head: Head, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_MOST_OF_A_SOURCE", 1)
+    with head.open():
+        worker.join(head.invite())
+        plain = [socket.create_connection((LOOPBACK, head.port), timeout=10) for _ in range(3)]
+        context = node_context(worker.pki.leaf)
+        held = [context.wrap_socket(one, server_hostname=LOOPBACK) for one in plain]
+        assert ask(head, "/v1/challenge", {}).status == 200
+        for connection in held:
+            connection.close()
+
+
+def test_strangers_leave_room_for_nodes_before_any_handshake(
+    head: Head, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Bounds
+    monkeypatch.setattr(Bounds, "by_descriptors", lambda *given: real(9, 5, 4, *given))
+    with head.open():
+        worker.join(head.invite())
+    with head.open():  # it knows its nodes from the start
+        held = [
+            socket.create_connection((LOOPBACK, head.port), 5, (f"127.0.0.{last}", 0))
+            for last in range(2, 8)
+        ]
+        assert beat(head, worker).status == 200
+        for connection in held:
+            connection.close()
 
 
 def test_a_body_that_is_too_large(head: Head) -> None:
@@ -353,7 +469,7 @@ def test_a_body_that_is_too_large(head: Head) -> None:
 
 
 def test_a_body_that_does_not_come(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_module, "_BODY_SECONDS", 0.2)
+    monkeypatch.setattr(answers, "_BODY_SECONDS", 0.2)
     start = b"POST /v1/challenge HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
     with head.open():
         assert b" 408 " in until_cut(head, start)
@@ -391,7 +507,7 @@ def test_one_source_cannot_hold_all_connections(
 def test_one_source_cannot_hold_all_descriptors_before_it_shakes_hands(
     head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bounds, "by_descriptors", lambda: Bounds(9, 2))
+    monkeypatch.setattr(Bounds, "by_descriptors", lambda *_: Bounds(9, 2, 7))
     with head.open():
         held = [socket.create_connection((LOOPBACK, head.port), timeout=5) for _ in range(2)]
         with (
@@ -430,8 +546,8 @@ def until_cut(head: Head, start: bytes) -> bytes:
 def test_a_request_without_a_sender_is_a_bad_one(remote: str | None) -> None:
     request: Any = SimpleNamespace(remote=remote)
 
-    with pytest.raises(door_module._RefusalError) as caught:
-        door_module._address(request)
+    with pytest.raises(answers.RefusalError) as caught:
+        answers.address_of(request)
 
     assert caught.value.status == 400
 
@@ -442,7 +558,7 @@ def test_a_bug_is_answered_and_logged_without_its_values(head: Head, worker: Wor
         def fail(*_: object) -> None:
             raise RuntimeError(CLUSTER_TOKEN)
 
-        running.door._enrolment.prove = fail  # type: ignore[assignment,method-assign]
+        running.door._strangers._enrolment.prove = fail  # type: ignore[assignment,method-assign]
         answer = ask(head, "/v1/join", application(head, worker, head.invite()))
 
     assert (answer.status, answer.said["code"]) == (500, "SR-JOIN-027")
@@ -454,11 +570,11 @@ def test_a_bug_is_answered_and_logged_without_its_values(head: Head, worker: Wor
 def test_a_full_disk_is_said_and_spends_nothing(head: Head, worker: Worker) -> None:
     with head.open():
         string = head.invite()
-        issuing = head.pki.issuing_key.read_bytes()
-        head.pki.issuing_key.unlink()
+        issuing = head.pki.authority.issuing_key.read_bytes()
+        head.pki.authority.issuing_key.unlink()
         answer = ask(head, "/v1/join", application(head, worker, string))
-        head.pki.issuing_key.write_bytes(issuing)
-        head.pki.issuing_key.chmod(0o600)
+        head.pki.authority.issuing_key.write_bytes(issuing)
+        head.pki.authority.issuing_key.chmod(0o600)
         assert worker.join(string).name == "w1"
 
     assert answer.status == 503

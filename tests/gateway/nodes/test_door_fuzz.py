@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
@@ -24,7 +25,9 @@ from secure_ray.node.messages import (
     Welcome,
     decode,
 )
-from support.doors import LOOPBACK, Head, Worker
+from secure_ray.pki.enrolment import pending_key
+from secure_ray.pki.proof import Claim, sign_claim
+from support.doors import LOOPBACK, VERSIONS, Head, Worker, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +41,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=12,
 )
-TIMES = st.sampled_from(["2030-01-01T00:00:00Z", "9999-12-31T23:59:59+14:00", "0001-01-01T00:00Z"])
+_SKEWED = ["2030-01-01T00:00:00Z", "9999-12-31T23:59:59+14:00", "0001-01-01T00:00Z"]
+TIMES = st.sampled_from(_SKEWED)
 APPLICATIONS = st.fixed_dictionaries(
     {
         "token": st.text(min_size=8, max_size=8),
@@ -51,6 +55,16 @@ APPLICATIONS = st.fixed_dictionaries(
         "ray": st.text(max_size=64),
         "python": st.text(max_size=64),
         "secure_ray": st.text(max_size=64),
+    }
+)
+# What a holder of a token, whose proof is right, may say besides.
+PROVEN = st.fixed_dictionaries(
+    {
+        "name": st.just("w1") | st.text(min_size=1, max_size=63),
+        "clock": st.just("NOW") | TIMES,
+        "ray": st.just(VERSIONS["ray"]) | st.text(max_size=64),
+        "python": st.just(VERSIONS["python"]) | st.text(max_size=64),
+        "secure_ray": st.just(VERSIONS["secure-ray"]) | st.text(max_size=64),
     }
 )
 BEATS = st.fixed_dictionaries(
@@ -70,6 +84,8 @@ class Door:
 
     def __init__(self, head: Head, worker: Worker) -> None:
         self.head = head
+        self.worker = worker
+        self.token = head.invite(uses=1000)
         self._contexts = {
             False: context_for(head.pki.leaf.authority.read_text()),
             True: node_context(worker.pki.leaf),
@@ -101,6 +117,16 @@ class Door:
         nonce = json.loads(connection.getresponse().read())["nonce"]
         connection.close()
         return str(nonce)
+
+    def proven(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """An application of `w1`'s key with these fields, signed with a token."""
+        nonce = self.fresh_nonce()
+        request, key = pending_key(self.worker.pki)
+        token = self.token
+        claim = Claim(token.id, token.cluster_id, nonce.encode(), key, fields["name"])
+        proof = base64.b64encode(sign_claim(token.secret, claim)).decode()
+        rest = {"token": token.id, "request": request.decode(), "nonce": nonce, "proof": proof}
+        return {**fields, **rest}
 
     def raw(self, content: bytes) -> bytes:
         plain = socket.create_connection((LOOPBACK, self.head.port), timeout=20)
@@ -153,6 +179,23 @@ def test_any_application(door: Door, application: dict[str, Any]) -> None:
     status = door.status("POST", "/v1/join", json.dumps(application).encode(), node=False)
 
     assert 400 <= status < 500
+
+
+@MANY
+@given(fields=PROVEN)
+def test_anything_that_is_proven(door: Door, fields: dict[str, Any]) -> None:
+    """Behind the proof: names, clocks and versions are judged, and a right one joins."""
+    if fields["clock"] == "NOW":
+        fields = {**fields, "clock": utc_now().isoformat()}
+    application = door.proven(fields)
+    status = door.status("POST", "/v1/join", json.dumps(application).encode(), node=False)
+
+    good = fields["name"] == "w1" and all(
+        fields[field] == VERSIONS[package]
+        for field, package in (("ray", "ray"), ("python", "python"), ("secure_ray", "secure-ray"))
+    )
+    assert status in {200, 400, 403}
+    assert status == 200 or not good or fields["clock"] in {"", *_SKEWED}
 
 
 @MANY

@@ -186,6 +186,57 @@ told = [sender.getsockname()[0], receiver.recvfrom(9)[1][0]]
     assert guarded.tell(script, rules_for()) == [NODE, NODE]
 
 
+_SEND_MANY = """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+
+class Part(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+
+class Message(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("name_length", ctypes.c_uint32),
+                ("parts", ctypes.POINTER(Part)), ("count", ctypes.c_size_t),
+                ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
+                ("flags", ctypes.c_int), ("sent", ctypes.c_uint)]
+
+def send_many(sender, port):
+    name = struct.pack("=HH4s8x", INET, socket.htons(port), socket.inet_aton("127.0.0.1"))
+    part = Part(b"-", 1)
+    message = Message(name, 16, ctypes.pointer(part), 1, None, 0, 0, 0)
+    return libc.sendmmsg(sender.fileno(), ctypes.byref(message), 1, 0)
+"""
+
+
+def test_many_datagrams_are_not_sent_from_the_wildcard(guarded: Guarded) -> None:
+    """sendmmsg(2), which resolvers and QUIC libraries use."""
+    script = f"""{_SEND_MANY}
+receiver = socket.socket(INET, UDP)
+receiver.bind(("127.0.0.1", 0))
+sender = socket.socket(INET, UDP)
+sent = send_many(sender, receiver.getsockname()[1])
+receiver.settimeout(5)
+told = [sent, sender.getsockname()[0], receiver.recvfrom(9)[1][0]]
+"""
+    assert guarded.tell(script, rules_for()) == [1, NODE, NODE]
+
+
+@pytest.mark.parametrize(
+    ("node", "family", "loopback"), [(NODE, "INET6", "::1"), ("::1", "INET", "127.0.0.1")]
+)
+def test_datagram_to_loopback_of_the_other_family_arrives(
+    guarded: Guarded, node: str, family: str, loopback: str
+) -> None:
+    script = f"""
+receiver = socket.socket({family}, UDP)
+receiver.bind(("{loopback}", 0))
+sender = socket.socket({family}, UDP)
+sender.sendto(b"-", receiver.getsockname())
+receiver.settimeout(5)
+told = [sender.getsockname()[0], receiver.recvfrom(9)[1][0]]
+"""
+    assert guarded.tell(script, rules_for(node)) == [loopback, loopback]
+
+
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize(
     ("family", "dialled"),
@@ -339,7 +390,7 @@ bound(INET, TCP, ("192.0.2.1", 8080))
 bound(INET6, TCP, ("2001:db8::1", 65535))
 """
     result = guarded.run(script, rules_for())
-    begin = f"secure-ray guard: pid {result.stdout.strip()}: refused to listen on"
+    begin = f"secure-ray guard: pid {result.stdout.strip()}: refused to be bound to"
     why = "neither the node's address nor loopback"
 
     assert result.stderr.splitlines() == [

@@ -76,8 +76,17 @@ WEAKENED = {
         "} else if (is_wildcard(asked)) { return true;",
     ),
     "foreign address let through": ("return is_loopback(asked);", "return true;"),
-    "listen not watched": ("if (name_socket(descriptor, false) != 0)", "if (0)"),
+    "listen not watched": ("if (name_socket(descriptor, false, NULL) != 0)", "if (0)"),
     "loopback port on the node": ("bool stays_inside = rules", "bool stays_inside = 0 && rules"),
+    "loopback port of the wildcard on the node": (
+        "placed->ip = !stays_inside ? rules.node :",
+        "placed->ip = true ? rules.node :",
+    ),
+    "sendto not watched": ("if (given != NULL && name_sender", "if (0 && name_sender"),
+    "sendmsg not watched": (
+        "if (message != NULL && message->msg_name != NULL &&",
+        "if (0 && message->msg_name != NULL &&",
+    ),
     "node port not found": ("return rules.is_node_port[asked->port];", "return false;"),
     "loopback port not found": ("return rules.is_loopback_port[asked->port];", "return false;"),
     "not relayed": ("return redirected->port != 0;", "return false;"),

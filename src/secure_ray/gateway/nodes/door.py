@@ -10,19 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from secure_ray.base.errors import SecureRayError
-from secure_ray.gateway.nodes.enrolment import UNPROVEN, Enrolment, HeadFacts, revoked
-from secure_ray.gateway.nodes.nonces import Nonces
+from secure_ray.gateway.nodes.answers import (
+    LOOK_AT_HEAD,
+    SAME_VERSION,
+    RefusalError,
+    address_of,
+    body_of,
+    problem,
+    reply,
+)
+from secure_ray.gateway.nodes.enrolment import Enrolment, HeadFacts, revoked
 from secure_ray.gateway.nodes.presence import Presence
 from secure_ray.gateway.nodes.renewal import Renewal
+from secure_ray.gateway.nodes.strangers import RefusalLines, Strangers
 from secure_ray.gateway.nodes.transport import HANDSHAKE_SECONDS, Connections, door_context
-from secure_ray.network.bounded import BoundedSocket, listen
+from secure_ray.network.bounded import BoundedSocket, Bounds, listen
 from secure_ray.network.fresh_context import FreshContext
 from secure_ray.node.messages import (
     MOST_BYTES,
@@ -35,14 +42,11 @@ from secure_ray.node.messages import (
     NodesToSend,
     Nonce,
     OrdersToSend,
-    Problem,
     RenewalRequest,
-    decode,
-    encode,
 )
-from secure_ray.policy.addresses import parse_address
-from secure_ray.policy.admission import Rejection, in_words
-from secure_ray.policy.rate_limit import Gatekeeper, Limits
+from secure_ray.policy.addresses import canonical
+from secure_ray.policy.admission import Rejection
+from secure_ray.policy.rate_limit import Limits
 
 if TYPE_CHECKING:
     import logging
@@ -55,7 +59,6 @@ if TYPE_CHECKING:
     from secure_ray.gateway.nodes.presence import Roster
     from secure_ray.gateway.nodes.register import Register
 
-_BODY_SECONDS = 10.0
 _IDLE_SECONDS = 30.0
 _CHORES_SECONDS = 5.0
 _Handler = Callable[["NodeDoor", "Visit"], Awaitable["Struct"]]
@@ -122,10 +125,9 @@ class NodeDoor:
     ) -> None:
         self._log = log
         self._clock = clock
-        self._enrolment = Enrolment(facts, register)
         self._epoch = facts.epoch
-        self._gate = Gatekeeper(limits or Limits())
-        self._nonces = Nonces()
+        self._near = facts.address
+        self._refusals = RefusalLines()
         self._renewal = Renewal(facts, register)
         leaf = facts.pki.leaf
         self._tls = FreshContext(lambda: door_context(leaf), leaf.state, failed=self._keep_old)
@@ -134,6 +136,13 @@ class NodeDoor:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="node-door")
         self._presence = Presence(
             register, NodeEntry(name="head", address=facts.address, role="head"), self._in_thread
+        )
+        self._strangers = Strangers(
+            Enrolment(facts, register),
+            limits or Limits(),
+            near=facts.address,
+            clock=clock,
+            in_thread=self._in_thread,
         )
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -159,9 +168,11 @@ class NodeDoor:
         )
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101  # there after setup
-        bounded = BoundedSocket(sock) if sock else listen(host, port)
+        await self._presence.roster(time.monotonic())
+        bounds = Bounds.by_descriptors(self._near, self._presence.is_at)
+        bounded = BoundedSocket(sock, bounds) if sock else listen(host, port, bounds)
         self._server = await asyncio.get_running_loop().create_server(
-            Connections().bounded(self._runner.server),
+            Connections(self._near).bounded(self._runner.server),
             ssl=self._tls.context,
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
             sock=bounded,
@@ -179,7 +190,7 @@ class NodeDoor:
             self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        await self._write_heartbeats()
+        await self._keep_register()
         self._thread.shutdown(wait=False)
 
     def _keep_old(self, error: Exception) -> None:
@@ -188,11 +199,12 @@ class NodeDoor:
     async def _do_chores(self) -> None:
         while True:
             await asyncio.sleep(_CHORES_SECONDS)
-            await self._write_heartbeats()
+            await self._keep_register()
 
-    async def _write_heartbeats(self) -> None:
+    async def _keep_register(self) -> None:
         try:
             await self._presence.write()
+            await self._presence.roster(time.monotonic())  # who is known when connections come
         except SecureRayError as error:
             self._log.error("%s: %s", error.code, error.cause)
 
@@ -203,41 +215,55 @@ class NodeDoor:
     def _served(self, route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def serve(request: web.Request) -> web.Response:
             node = await self._require_node(request) if route.caller is Caller.NODE else None
-            return _reply(await route.handler(self, Visit(request, node)))
+            return reply(await route.handler(self, Visit(request, node)))
 
         return serve
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Whatever goes wrong becomes an answer that names it."""
+        """A stranger knocks first, whatever it asks for; what goes wrong becomes an answer."""
         try:
+            node = await self._node(request)
+            if node is None or node.member.revoked is not None:
+                self._strangers.knock(address_of(request))
             response: web.StreamResponse = await handler(request)
-        except _RefusalError as refusal:
-            why = refusal.rejection
-            self._log.info("refused %s %s: %s", request.remote or "-", why.code, why.cause)
-            return _problem(why, refusal.status)
+        except RefusalError as refusal:
+            return self._refused(request, refusal)
         except web.HTTPException as error:
-            why = Rejection("SR-JOIN-021", f"the door says {error.reason}", _SAME_VERSION)
-            return _problem(why, error.status)
+            why = Rejection("SR-JOIN-021", f"the door says {error.reason}", SAME_VERSION)
+            return problem(why, error.status)
         except SecureRayError as error:
             self._log.error("%s: %s", error.code, error.cause)
             why = Rejection(
-                "SR-JOIN-027", f"the head cannot do it now ({error.code})", _LOOK_AT_HEAD
+                "SR-JOIN-027", f"the head cannot do it now ({error.code})", LOOK_AT_HEAD
             )
-            return _problem(why, 503)
+            return problem(why, 503)
         except Exception as error:  # noqa: BLE001  # the boundary: a bug is answered too
             # Not its message: it may hold a value that must not be shown.
             place = "".join(traceback.format_tb(error.__traceback__))
             self._log.error("a bug of secure-ray: %s\n%s", type(error).__name__, place)
-            return _problem(Rejection("SR-JOIN-027", "the head met a bug", _LOOK_AT_HEAD), 500)
+            return problem(Rejection("SR-JOIN-027", "the head met a bug", LOOK_AT_HEAD), 500)
         return response
 
-    async def _require_node(self, request: web.Request) -> KnownNode:
+    def _refused(self, request: web.Request, refusal: RefusalError) -> web.Response:
+        why, address = refusal.rejection, canonical(request.remote or "")
+        if line := self._refusals.line(address, why, time.monotonic()):
+            self._log.info("%s", line)
+        return problem(why, refusal.status)
+
+    async def _node(self, request: web.Request) -> KnownNode | None:
+        """The node that asks, by its certificate, be it a revoked one; None for all others."""
         serial = _serial(request)
+        if not serial:
+            return None
         roster = await self._presence.roster(time.monotonic())
-        member = roster.members.get(serial) if serial else None
-        if member is None:
-            raise _RefusalError(
+        member = roster.members.get(serial)
+        return KnownNode(member, roster) if member is not None else None
+
+    async def _require_node(self, request: web.Request) -> KnownNode:
+        node = await self._node(request)
+        if node is None:
+            raise RefusalError(
                 Rejection(
                     "SR-JOIN-022",
                     "this needs the certificate of a node that has joined",
@@ -245,94 +271,42 @@ class NodeDoor:
                 ),
                 403,
             )
-        if member.revoked is not None:
-            raise _RefusalError(revoked(member.name), 403)
-        return KnownNode(member, roster)
-
-    def _admit_stranger(self, request: web.Request) -> str:
-        """The address of a stranger who may knock now."""
-        address, now = _address(request), time.monotonic()
-        if wait := self._gate.locked(address, now):
-            raise _too_early("SR-JOIN-019", "too many wrong proofs came from this address", wait)
-        if wait := self._gate.knock(address, now):
-            raise _too_early("SR-JOIN-018", "too many requests come from this address", wait)
-        return address
+        if node.member.revoked is not None:
+            raise RefusalError(revoked(node.member.name), 403)
+        return node
 
     async def challenge(self, visit: Visit) -> Nonce:
         """A nonce for a join."""
-        self._admit_stranger(visit.request)
-        await _body(visit.request, Challenge)
-        return Nonce(self._nonces.make(time.monotonic()), self._clock())
+        await body_of(visit.request, Challenge)
+        return Nonce(self._strangers.challenge(), self._clock())
 
     async def join(self, visit: Visit) -> Struct:
         """A leaf for a node that proves that it holds a token."""
-        address = self._admit_stranger(visit.request)
-        application = await _body(visit.request, Application)
-        self._require_nonce(self._nonces.is_fresh(application.nonce, time.monotonic()))
-        wanted = await self._proven(application, address)
-        now = time.monotonic()
-        # A dead token admits nobody: whoever kept one must not use up what is for all.
-        if await self._in_thread(self._is_live, application, wanted) and (
-            wait := self._gate.join(now)
-        ):
-            raise _too_early("SR-JOIN-018", "too many nodes join at once", wait)
-        self._require_nonce(self._nonces.spend(application.nonce, now))
-        outcome = await self._in_thread(self._admit, application, wanted, address)
-        if isinstance(outcome, Rejection):
-            raise _RefusalError(outcome, 403)
+        address = address_of(visit.request)
+        application = await body_of(visit.request, Application)
+        welcome = await self._strangers.join(application, address)
+        self._presence.expect_news()
         self._log.info(
-            "node %s (%s) joined with token %s", outcome.name, outcome.address, application.token
+            "node %s (%s) joined with token %s", welcome.name, welcome.address, application.token
         )
-        welcome: Struct = outcome
         return welcome
-
-    def _is_live(self, application: Application, wanted: Any) -> bool:
-        return self._enrolment.is_live(application, wanted, now=self._clock())
-
-    def _admit(self, application: Application, wanted: Any, address: str) -> object:
-        return self._enrolment.admit(application, wanted, address=address, now=self._clock())
-
-    async def _proven(self, application: Application, address: str) -> Any:
-        from secure_ray.pki.proof import UnusableRequestError
-
-        try:
-            wanted = await self._in_thread(
-                self._enrolment.prove, application, application.nonce.encode()
-            )
-        except UnusableRequestError as error:
-            why = Rejection(
-                "SR-JOIN-021", f"the certificate request is not accepted: {error}", _SAME_VERSION
-            )
-            raise _RefusalError(why, 400) from None
-        if wanted is None:
-            self._gate.bad_proof(address, time.monotonic())
-            raise _RefusalError(UNPROVEN, 403)
-        return wanted
-
-    @staticmethod
-    def _require_nonce(good: bool) -> None:  # noqa: FBT001  # reads as a sentence
-        if not good:
-            why = Rejection(
-                "SR-JOIN-020", "the nonce is not fresh any more", "join again: it gets a new one"
-            )
-            raise _RefusalError(why, 409)
 
     async def heartbeat(self, visit: Visit) -> OrdersToSend:
         """What a node says of itself, for what it is to know."""
         member, roster = visit.known.member, visit.known.roster
-        beat = await _body(visit.request, Heartbeat)
+        beat = await body_of(visit.request, Heartbeat)
         now = self._clock()
         self._presence.beat(member, beat, now)
         return OrdersToSend(member.orders, roster.entries, now, self._epoch)
 
     async def renew(self, visit: Visit) -> Leaf:
         """A new leaf for a node, for a key of its choice, as the cluster's CA issues them now."""
-        wish = await _body(visit.request, RenewalRequest)
+        wish = await body_of(visit.request, RenewalRequest)
         outcome = await self._in_thread(
             self._renewal.issue, visit.known.member, wish.request, self._clock()
         )
         if isinstance(outcome, Rejection):
-            raise _RefusalError(outcome, 400)
+            raise RefusalError(outcome, 400)
         self._log.info("node %s has a new certificate", visit.known.member.name)
         leaf: Leaf = outcome
         return leaf
@@ -355,66 +329,6 @@ ROUTES = (
     Route("GET", "/v1/token", Caller.NODE, NodeDoor.token),
     Route("GET", "/v1/nodes", Caller.NODE, NodeDoor.nodes),
 )
-_SAME_VERSION = "on this node use the head's version of secure-ray"
-_LOOK_AT_HEAD = "try again; the reason is in supervisor.log on the head"
-
-
-class _RefusalError(Exception):
-    def __init__(self, rejection: Rejection, status: int) -> None:
-        super().__init__(rejection.code)
-        self.rejection = rejection
-        self.status = status
-
-
-def _too_early(code: str, cause: str, wait: float) -> _RefusalError:
-    from datetime import timedelta
-
-    seconds = ceil(wait)
-    again = in_words(timedelta(seconds=seconds))
-    why = Rejection(code, f"{cause}; again in {again}", f"wait {again}, then join again", seconds)
-    return _RefusalError(why, 429)
-
-
-async def _body(request: web.Request, kind: Any) -> Any:
-    try:
-        content = await asyncio.wait_for(request.read(), _BODY_SECONDS)
-        return decode(content, kind)
-    except asyncio.TimeoutError:
-        why = Rejection("SR-JOIN-021", "the request did not come to its end", _SAME_VERSION)
-        raise _RefusalError(why, 408) from None
-    except (ConnectionError, HttpProcessingError, web.RequestPayloadError):
-        why = Rejection("SR-JOIN-021", "the request broke off, or is no HTTP", _SAME_VERSION)
-        raise _RefusalError(why, 400) from None
-    except ValueError as error:
-        why = Rejection("SR-JOIN-021", f"the request is {error}", _SAME_VERSION)
-        raise _RefusalError(why, 400) from None
-
-
-def _reply(message: Struct, status: int = 200) -> web.Response:
-    return web.Response(
-        body=encode(message),
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", "Server": "secure-ray"},
-    )
-
-
-def _problem(why: Rejection, status: int) -> web.Response:
-    response = _reply(Problem(why.code, why.cause, why.fix, why.retry_after), status)
-    if why.retry_after:
-        response.headers["Retry-After"] = str(why.retry_after)
-    if status in {400, 408, 413}:
-        response.force_close()
-    return response
-
-
-def _address(request: web.Request) -> str:
-    """Where the request comes from, in canonical spelling."""
-    address = parse_address((request.remote or "").partition("%")[0])
-    if address is None:  # the connection is gone, and with it its other end
-        why = Rejection("SR-JOIN-021", "the request has no sender any more", _SAME_VERSION)
-        raise _RefusalError(why, 400)
-    return str(address)
 
 
 def _serial(request: web.Request) -> str:

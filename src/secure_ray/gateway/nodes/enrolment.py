@@ -12,6 +12,7 @@ from secure_ray.gateway.nodes.members import (
     find_member,
     holder_of,
     holder_of_address,
+    nodes_of_key,
 )
 from secure_ray.gateway.nodes.tokens import Spending, find_spending, find_token, spend
 from secure_ray.node.messages import Welcome
@@ -23,7 +24,6 @@ from secure_ray.policy.admission import (
     Rejection,
     Taken,
     judge_join,
-    judge_token,
 )
 
 if TYPE_CHECKING:
@@ -102,16 +102,19 @@ class Enrolment:
             return None
         return request
 
-    def is_live(self, application: Application, request: KeyRequest, *, now: datetime) -> bool:
-        """Whether the token, which is proven, still admits this key.
+    def is_due(
+        self, application: Application, request: KeyRequest, *, address: str, now: datetime
+    ) -> bool:
+        """Whether `admit` would make a leaf now: it would not refuse, and this key has none yet.
 
         Raises:
             FailedError: the register cannot be read.
         """
         with self._register.reading() as database:
-            token = find_token(database, application.token)
-            known = find_spending(database, application.token, request.digest) is not None
-        return token is not None and judge_token(token.state, known=known, now=now) is None
+            spending = find_spending(database, application.token, request.digest)
+            return spending is None and not self._judge(
+                database, application, request, address=address, spending=None, now=now
+            )
 
     def admit(
         self, application: Application, request: KeyRequest, *, address: str, now: datetime
@@ -123,8 +126,9 @@ class Enrolment:
         """
         with self._register.changing() as database:
             spending = find_spending(database, application.token, request.digest)
-            taken = self._taken(database, application.name, address, request.digest)
-            rejection = self._judge(database, application, address, taken, spending, now)
+            rejection = self._judge(
+                database, application, request, address=address, spending=spending, now=now
+            )
             if rejection is not None:
                 return rejection
             if spending is None:
@@ -135,16 +139,22 @@ class Enrolment:
         self,
         database: sqlite3.Connection,
         application: Application,
+        request: KeyRequest,
+        *,
         address: str,
-        taken: Taken,
         spending: Spending | None,
         now: datetime,
     ) -> Rejection | None:
         token = find_token(database, application.token)
         if token is None:
             return UNPROVEN
+        nodes = nodes_of_key(database, request.digest)
+        known = next((node for node in nodes if node.revoked is None), None)
+        if nodes and known is None:
+            return revoked(nodes[-1].name)
         if spending is not None and _is_revoked(database, spending.node):
             return revoked(spending.name)
+        taken = self._taken(database, application.name, address, request.digest)
         return judge_join(
             token.state,
             Applicant(
@@ -157,6 +167,7 @@ class Enrolment:
                 },
                 known=spending is not None,
                 address=address,
+                node=known.name if known and spending is None else "",
             ),
             taken=taken,
             versions=self._facts.versions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,6 +43,17 @@ class Member:
     state: Mapping[str, object]
     certificate_expires: datetime | None
 
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """By how much its clock was ahead of the head's at its last heartbeat."""
+        said = _moment(self.state.get("clock"))
+        return None if said is None or self.seen is None else said - self.seen
+
+    @property
+    def certificate_in_use(self) -> datetime | None:
+        """When the certificate ends that it says it uses; before the first heartbeat, its last."""
+        return _moment(self.state.get("expires")) or self.certificate_expires
+
 
 def list_members(database: sqlite3.Connection) -> tuple[Member, ...]:
     """All, the revoked ones included, by name."""
@@ -67,6 +78,12 @@ def holder_of(database: sqlite3.Connection, name: str) -> tuple[str, str, bytes]
         "SELECT id, address, key FROM nodes WHERE name = ? AND revoked IS NULL", (name,)
     ).fetchone()
     return None if row is None else tuple(row)
+
+
+def nodes_of_key(database: sqlite3.Connection, key: bytes) -> tuple[Member, ...]:
+    """The nodes that joined with `key`, the revoked ones included, oldest first."""
+    rows = database.execute(f"{_SELECT} WHERE key = ? ORDER BY joined", (key,)).fetchall()
+    return tuple(map(_member, rows))
 
 
 def holder_of_address(database: sqlite3.Connection, address: str, *, but: bytes) -> str:
@@ -103,12 +120,24 @@ def keep_newest_leaves(database: sqlite3.Connection, node: str, count: int) -> N
 
 
 def revoke_member(database: sqlite3.Connection, name: str, now: datetime) -> Member | None:
-    """Refuse the node called `name` from now on; None when no such node is welcome."""
+    """Refuse the node called `name` from now on; None when no such node is welcome.
+
+    With it goes every node of its key, and the join tokens that it has used end: it knows them.
+    """
     holder = holder_of(database, name)
     if holder is None:
         return None
-    database.execute("UPDATE nodes SET revoked = ? WHERE id = ?", (now.timestamp(), holder[0]))
-    return find_member(database, holder[0])
+    id_, _, key = holder
+    moment = now.timestamp()
+    database.execute(
+        "UPDATE nodes SET revoked = ? WHERE key = ? AND revoked IS NULL", (moment, key)
+    )
+    database.execute(
+        "UPDATE tokens SET revoked = ? WHERE revoked IS NULL AND id IN"
+        " (SELECT token FROM spendings JOIN nodes ON nodes.id = node WHERE nodes.key = ?)",
+        (moment, key),
+    )
+    return find_member(database, id_)
 
 
 def give_orders(database: sqlite3.Connection, id_: str, orders: Iterable[str]) -> None:
@@ -140,6 +169,11 @@ def _member(row: sqlite3.Row) -> Member:
         state=json.loads(row["state"]) if row["state"] else {},
         certificate_expires=None if row["expires"] is None else _time(row["expires"]),
     )
+
+
+def _moment(text: object) -> datetime | None:
+    # Python 3.10 reads no "Z".
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if isinstance(text, str) else None
 
 
 def _time(seconds: float) -> datetime:

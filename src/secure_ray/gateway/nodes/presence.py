@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.gateway.nodes.members import list_members, record_heartbeats, serials
 from secure_ray.node.messages import NodeEntry, encode_entries
+from secure_ray.policy.addresses import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -34,11 +35,13 @@ class Roster:
     Attributes:
         members: Nodes by the serial numbers of their leaves, the revoked ones included.
         entries: The list that every node is given, as JSON.
+        addresses: Of the nodes that are welcome.
         read: When.
     """
 
     members: Mapping[str, Member]
     entries: Raw
+    addresses: frozenset[str]
     read: float
 
 
@@ -62,14 +65,24 @@ class Presence:
         self._in_thread = in_thread
         self._reading = asyncio.Lock()
         self._roster: Roster | None = None
+        self._outdated = False
         self._beats: dict[str, tuple[Heartbeat, datetime]] = {}
 
     async def roster(self, now: float) -> Roster:
         """What the register says, a second old at most."""
         async with self._reading:
-            if self._roster is None or now - self._roster.read > _FRESH:
+            if self._roster is None or self._outdated or now - self._roster.read > _FRESH:
+                self._outdated = False
                 self._roster = await self._in_thread(self._read, now)
             return self._roster
+
+    def expect_news(self) -> None:
+        """Have the register read before the next answer: a node has joined."""
+        self._outdated = True
+
+    def is_at(self, address: str) -> bool:
+        """Whether a node that was not revoked is at `address`, by the last roster."""
+        return self._roster is not None and canonical(address) in self._roster.addresses
 
     def beat(self, member: Member, heartbeat: Heartbeat, now: datetime) -> None:
         """Note a heartbeat, to be written with the next ones."""
@@ -97,6 +110,7 @@ class Presence:
         return Roster(
             {serial: members[id_] for serial, id_ in by_serial.items()},
             encode_entries([self._head, *welcome]),
+            frozenset(canonical(node.address) for node in welcome),
             now,
         )
 

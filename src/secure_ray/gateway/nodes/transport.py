@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 HANDSHAKE_SECONDS = 10.0
 STRANGER_SECONDS = 30.0
-_MOST_CONNECTIONS = 4096
 _MOST_OF_A_SOURCE = 64
 
 
@@ -31,7 +30,7 @@ def door_context(files: LeafFiles) -> ssl.SSLContext:
         ValueError: a file holds no certificate.
         OSError: the leaf's certificate and key are no pair (`ssl.SSLError`).
     """
-    from secure_ray.pki.enrolment import chain_with_root
+    from secure_ray.pki.trust import chain_with_root
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -47,40 +46,43 @@ def door_context(files: LeafFiles) -> ssl.SSLContext:
 
 
 class Connections:
-    """Counts connections by where they come from, and makes bounded ones."""
+    """Counts strangers by where they come from, and makes connections that are bounded.
 
-    def __init__(self) -> None:
-        self._open: Counter[str] = Counter()
+    Args:
+        near: The door's own address, for `source_of`.
+    """
+
+    def __init__(self, near: str) -> None:
+        self._near = near
+        self._strangers: Counter[str] = Counter()
 
     def bounded(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """Makes protocols as `make` does, within the bounds."""
-        return lambda: _Bounded(make(), self._open)
+        return lambda: _Bounded(make(), self._strangers, self._near)
 
 
 class _Bounded(asyncio.Protocol):
     """Hands everything on to another protocol, and cuts the connection when it is time.
 
-    A node (it has shown a certificate of the cluster) may keep its connection; a stranger has
-    `STRANGER_SECONDS` for all that it wants, however slowly it sends and reads.
+    A node (it has shown a certificate of the cluster) may keep its connection and is not counted;
+    a stranger has `STRANGER_SECONDS` for all that it wants, however slowly it sends and reads.
     """
 
-    def __init__(self, inner: asyncio.Protocol, open_: Counter[str]) -> None:
+    def __init__(self, inner: asyncio.Protocol, strangers: Counter[str], near: str) -> None:
         self._inner = inner
-        self._open = open_
+        self._strangers = strangers
+        self._near = near
         self._source = ""
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        peer = transport.get_extra_info("peername")
-        self._source = source_of(peer[0]) if peer else "?"
-        stranger = not transport.get_extra_info("peercert")
-        self._open[self._source] += 1
-        many = self._open[self._source] > _MOST_OF_A_SOURCE
-        if (stranger and many) or self._open.total() > _MOST_CONNECTIONS:
+        if not transport.get_extra_info("peercert"):
             assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream has abort
-            transport.abort()
-        elif stranger:
-            assert isinstance(transport, asyncio.Transport)  # noqa: S101
+            peer = transport.get_extra_info("peername")
+            self._source = source_of(peer[0], self._near) if peer else "?"
+            self._strangers[self._source] += 1
+            if self._strangers[self._source] > _MOST_OF_A_SOURCE:
+                transport.abort()
             loop = asyncio.get_running_loop()
             self._end = loop.call_later(STRANGER_SECONDS, transport.abort)
         self._inner.connection_made(transport)
@@ -88,9 +90,9 @@ class _Bounded(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._end is not None:
             self._end.cancel()
-        self._open[self._source] -= 1
-        if not self._open[self._source]:
-            del self._open[self._source]
+            self._strangers[self._source] -= 1
+            if not self._strangers[self._source]:
+                del self._strangers[self._source]
         self._inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

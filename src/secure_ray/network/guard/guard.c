@@ -8,7 +8,7 @@
  *            loopback            -> as it is
  *            anything else       -> refused
  *   listen   unbound             -> bound to the node's address first, where the kernel would take
- *   send     unbound               the wildcard
+ *   send     unbound               the wildcard; to loopback of the other family: that loopback
  *   connect  loopback, node port            -> the node's address, where the listener went
  *            the node, loopback port        -> 127.0.0.2, where the listener went
  *            another host, relayed port     -> the relay on 127.0.0.1
@@ -34,6 +34,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* As in <sys/socket.h>, which shows it with _GNU_SOURCE only (sendmmsg(2)). */
+struct mmsghdr {
+    struct msghdr msg_hdr;
+    unsigned msg_len;
+};
+
 /* sockaddr_in6 without its scope, which Linux takes too (SIN6_LEN_RFC2133). */
 #define SHORT_IN6 24
 
@@ -58,6 +64,7 @@ static int (*real_connect)(int, const struct sockaddr *, socklen_t);
 static int (*real_listen)(int, int);
 static ssize_t (*real_sendto)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
 static ssize_t (*real_sendmsg)(int, const struct msghdr *, int);
+static int (*real_sendmmsg)(int, struct mmsghdr *, unsigned, int);
 
 /* Also called by a wrapper that another library's constructor calls before this one ran; doing it
  * twice gives the same. */
@@ -68,6 +75,7 @@ __attribute__((constructor)) static void start(void)
     *(void **)&real_listen = next_definition("listen");
     *(void **)&real_sendto = next_definition("sendto");
     *(void **)&real_sendmsg = next_definition("sendmsg");
+    *(void **)&real_sendmmsg = next_definition("sendmmsg");
     *(void **)&real_bind = next_definition("bind");
     ready = read_rules(&rules);
     errno = saved;
@@ -188,7 +196,7 @@ static int refuse(const struct endpoint *asked, const char *why)
     struct line line = {.length = 0};
     add_text(&line, "secure-ray guard: pid ");
     add_number(&line, (unsigned)getpid(), 10);
-    add_text(&line, ": refused to listen on ");
+    add_text(&line, ": refused to be bound to ");
     add_address(&line, &asked->ip);
     add_text(&line, " port ");
     add_number(&line, asked->port, 10);
@@ -261,9 +269,10 @@ static bool redirect(const struct endpoint *asked, struct endpoint *redirected)
     return redirected->port != 0;
 }
 
-/* Binds an unbound socket that is about to get the wildcard from the kernel. `keep` is for one that
- * was bound to the wildcard before the guard came. */
-static int name_socket(int descriptor, bool keep)
+/* Binds an unbound socket that is about to get the wildcard from the kernel, to the node's address
+ * or to `inside`, a loopback address. `keep` is for one that was bound to the wildcard before the
+ * guard came. */
+static int name_socket(int descriptor, bool keep, const struct in6_addr *inside)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
@@ -271,9 +280,21 @@ static int name_socket(int descriptor, bool keep)
     if (getsockname(descriptor, (struct sockaddr *)&address, &length) != 0 ||
         !read_endpoint((struct sockaddr *)&address, length, &now) || !is_wildcard(&now))
         return 0;
-    if (now.port == 0)
-        return bind_guarded(descriptor, address.ss_family, &now);
-    return keep ? 0 : refuse(&now, "it was bound before the guard came");
+    if (now.port != 0)
+        return keep ? 0 : refuse(&now, "it was bound before the guard came");
+    if (inside != NULL)
+        now.ip = *inside;
+    return bind_guarded(descriptor, address.ss_family, &now);
+}
+
+/* The same for one that sends to `to`. Loopback of the family that the node's address is not of can
+ * be reached from that loopback alone. */
+static int name_sender(int descriptor, const struct sockaddr *to, socklen_t length)
+{
+    struct endpoint target;
+    bool crosses = read_endpoint(to, length, &target) && is_loopback(&target) &&
+                   !IN6_IS_ADDR_V4MAPPED(&target.ip) != !IN6_IS_ADDR_V4MAPPED(&rules.node);
+    return name_socket(descriptor, true, crosses ? &target.ip : NULL);
 }
 
 /* ---- What stands in for libc ----------------------------------------------------------------- */
@@ -305,7 +326,7 @@ int guarded_listen(int descriptor, int backlog)
     int saved = errno;
     if (real_bind == NULL)
         start();
-    if (name_socket(descriptor, false) != 0)
+    if (name_socket(descriptor, false, NULL) != 0)
         return -1;
     errno = saved;
     return real_listen(descriptor, backlog);
@@ -335,7 +356,7 @@ ssize_t guarded_sendto(int descriptor, const void *data, size_t size, int flags,
     int saved = errno;
     if (real_bind == NULL)
         start();
-    if (given != NULL && name_socket(descriptor, true) != 0)
+    if (given != NULL && name_sender(descriptor, given, length) != 0)
         return -1;
     errno = saved;
     return real_sendto(descriptor, data, size, flags, given, length);
@@ -346,10 +367,28 @@ ssize_t guarded_sendmsg(int descriptor, const struct msghdr *message, int flags)
     int saved = errno;
     if (real_bind == NULL)
         start();
-    if (message != NULL && message->msg_name != NULL && name_socket(descriptor, true) != 0)
+    if (message != NULL && message->msg_name != NULL &&
+        name_sender(descriptor, message->msg_name, message->msg_namelen) != 0)
         return -1;
     errno = saved;
     return real_sendmsg(descriptor, message, flags);
+}
+
+int guarded_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned count, int flags)
+{
+    int saved = errno;
+    if (real_bind == NULL)
+        start();
+    for (unsigned at = 0; messages != NULL && at < count; at++) {
+        const struct msghdr *message = &messages[at].msg_hdr;
+        if (message->msg_name == NULL)
+            continue;
+        if (name_sender(descriptor, message->msg_name, message->msg_namelen) != 0)
+            return -1;
+        break; /* from here on the socket has a name */
+    }
+    errno = saved;
+    return real_sendmmsg(descriptor, messages, count, flags);
 }
 
 EXPORTED int bind(int, const struct sockaddr *, socklen_t) __attribute__((alias("guarded_bind")));
@@ -359,3 +398,5 @@ EXPORTED int listen(int, int) __attribute__((alias("guarded_listen")));
 EXPORTED ssize_t sendto(int, const void *, size_t, int, const struct sockaddr *, socklen_t)
     __attribute__((alias("guarded_sendto")));
 EXPORTED ssize_t sendmsg(int, const struct msghdr *, int) __attribute__((alias("guarded_sendmsg")));
+EXPORTED int sendmmsg(int, struct mmsghdr *, unsigned, int)
+    __attribute__((alias("guarded_sendmmsg")));

@@ -17,6 +17,8 @@ int guarded_listen(int descriptor, int backlog);
 ssize_t guarded_sendto(int descriptor, const void *data, size_t size, int flags,
                        const struct sockaddr *given, socklen_t length);
 ssize_t guarded_sendmsg(int descriptor, const struct msghdr *message, int flags);
+struct mmsghdr;
+int guarded_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned count, int flags);
 
 /* The definition of a function that comes after the guard's own. */
 void *next_definition(const char *name);

@@ -66,6 +66,7 @@ static const struct {
     {"bind", (void *)guarded_bind},       {"connect", (void *)guarded_connect},
     {"listen", (void *)guarded_listen},   {"sendto", (void *)guarded_sendto},
     {"sendmsg", (void *)guarded_sendmsg},
+    {"sendmmsg", (void *)guarded_sendmmsg},
 };
 
 static void *replacement(const struct object *object, const char *name)

@@ -35,6 +35,10 @@ def main(node: str, inner: int, outer: int, relayed: int, relay: int) -> None:
             _expect(f"bind to {wildcard}", _local(moved), plain)
         _expect_refusal(family, kind, (_FOREIGN[family], 0))
     _try_other_family(family, plain)
+    with _bound(family, socket.SOCK_STREAM, (wildcard, inner)) as moved:
+        if _local(moved) not in {"127.0.0.1", "::1"}:
+            sys.exit(f"bind of a loopback port to {wildcard} goes to {_local(moved)}")
+    _try_senders(family, node, outer)
     with closing(socket.socket(family)) as unbound:
         unbound.listen()
         _expect("listen without bind", _local(unbound), plain)
@@ -64,6 +68,18 @@ def _try_other_family(family: int, node: str) -> None:
         probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         probe.bind(("::", 0))
         _expect("bind to ::", _local(probe), node)
+
+
+def _try_senders(family: int, node: str, port: int) -> None:
+    """An unbound sender gets an address; the datagrams reach nobody, or whoever drops them."""
+    target = socket.getaddrinfo(node, port, family, flags=socket.AI_NUMERICHOST)[0][4]
+    for name in ("sendto", "sendmsg"):
+        with closing(socket.socket(family, socket.SOCK_DGRAM)) as sender:
+            if name == "sendto":
+                sender.sendto(b"", target)
+            else:
+                sender.sendmsg([b""], [], 0, target)
+            _expect(f"{name} without bind", _local(sender), node.partition("%")[0])
 
 
 @contextmanager
