@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from secure_ray.policy.addresses import LOOPBACK
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 HEAD_NAME = "head"
-# The order of a head that its worker finish its work and get no more.
-DRAIN = "drain"
+# The orders of a head to a worker. The first three hold its Ray back once it has ended; RENEW is
+# obeyed once, each time that it appears.
+DRAIN = "drain"  # by a person: finish the work, and get no more
+HOLD = "hold"  # the same, for as long as a rotation needs it
+HALT = "halt"  # end Ray now
+RENEW = "renew"  # get a new leaf
+_HOLDING = frozenset({DRAIN, HOLD, HALT})
+
+
+def is_held_back(orders: Iterable[str]) -> bool:
+    """Whether a worker with these orders is not to start Ray."""
+    return not _HOLDING.isdisjoint(orders)
 
 
 @dataclass(frozen=True)

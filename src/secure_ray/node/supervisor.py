@@ -36,7 +36,7 @@ from secure_ray.node.beside import beside
 from secure_ray.node.control_server import ControlServer
 from secure_ray.node.draining import OwnDrain
 from secure_ray.node.instance import Instance, Phase, write_instance
-from secure_ray.node.place import DRAIN
+from secure_ray.node.place import DRAIN, HALT, is_held_back
 from secure_ray.node.ray_life import RayLife
 from secure_ray.node.start_ray import adopt_orphans
 from secure_ray.node.watch import CoreProcesses, Every, reap_orphans, why_ray_ended
@@ -195,7 +195,7 @@ class Supervisor:
     async def _lives(self, heartbeats: HeartbeatLoop) -> None:
         """A worker's Ray ends with its head's; it is started again once the head is back."""
         await self._until_reached(heartbeats)
-        if DRAIN in heartbeats.orders:  # also over a restart of this host
+        if is_held_back(heartbeats.orders):  # also over a restart of this host
             await self._until_wanted(heartbeats)
         pauses = iter(_PAUSES)
         while not self._stop.is_set():
@@ -232,15 +232,15 @@ class Supervisor:
     async def _until_wanted(self, heartbeats: HeartbeatLoop) -> None:
         """Wait until the head answers and wants this node, or somebody asks to stop."""
         heartbeats.ask_again()  # it may have given orders since
-        drained = False
+        told = False
         while not self._stop.is_set():
             _require_member(heartbeats)
             self._require_valid_leaf()
-            if heartbeats.reached.is_set() and DRAIN not in heartbeats.orders:
+            if heartbeats.reached.is_set() and not is_held_back(heartbeats.orders):
                 return
-            if DRAIN in heartbeats.orders and not drained:
-                drained = True
-                await self._enter(Phase.WAITING, "drained by the head")
+            if is_held_back(heartbeats.orders) and not told:
+                told = True
+                await self._enter(Phase.WAITING, _why_held_back(heartbeats.orders))
             await self._pause(_WATCH_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
@@ -329,6 +329,8 @@ class Supervisor:
         if heartbeats.epoch != self._epoch:
             # The raylet would go on looking for the old one for a minute.
             raise self._ray_died("its head has started anew")
+        if HALT in heartbeats.orders:
+            raise self._ray_died("its head has ordered its end")
 
     def _require_valid_leaf(self) -> None:
         if self._clock() >= datetime.fromisoformat(self._instance.certificate_expires):
@@ -363,6 +365,10 @@ class Supervisor:
         except (OSError, psutil.Error) as error:
             return f"what listens here cannot be told ({type(error).__name__})"
         return f"open where it should not be: {', '.join(strays)}" if strays else ""
+
+
+def _why_held_back(orders: tuple[str, ...]) -> str:
+    return "drained by the head" if DRAIN in orders else "held back by the head for a rotation"
 
 
 def _require_member(heartbeats: HeartbeatLoop) -> None:

@@ -1,0 +1,163 @@
+"""Keeps a node's leaf fresh on disk: past half of its life, or when the head asks for it.
+
+Processes of Ray that run already keep what they have read; what starts from then on reads the new
+one. So the old one has to serve until Ray is started anew, which a rotation does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from secure_ray.base.errors import FailedError, SecureRayError
+from secure_ray.base.files import write_private
+from secure_ray.node.place import RENEW
+from secure_ray.pki.facts import read_facts
+from secure_ray.pki.lifetimes import RENEW_AT
+from secure_ray.pki.store import LeafFiles, PkiPaths
+from secure_ray.pki.token import read_token
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+
+    from secure_ray.base.clock import Clock
+    from secure_ray.node.heartbeat import HeartbeatLoop
+    from secure_ray.node.plan import LaunchPlan
+    from secure_ray.pki.facts import CertificateFacts
+
+_LOOK_SECONDS = 2.0
+_FAILED_SECONDS = 15.0
+# Of a leaf that lives shorter than an hour, half a minute would be too much.
+_LONGEST_WAIT, _SHARE = timedelta(seconds=30), 20
+
+
+@asynccontextmanager
+async def keeping_own_leaf(
+    plan: LaunchPlan, renew: Callable[[LaunchPlan], tuple[str, ...]], log: logging.Logger
+) -> AsyncIterator[None]:
+    """Renew a head's leaf, and its issuing CA, when they are due, as long as this lasts.
+
+    The wall clock is asked each time, so neither sleep nor a clock that was set puts it off.
+
+    Args:
+        plan: The head's.
+        renew: Makes what is due; says what it has made. Runs in a thread.
+        log: Where that is told.
+    """
+
+    async def keep() -> None:
+        told = ""
+        while True:
+            await asyncio.sleep(_pause(_leaf(plan)).total_seconds())
+            try:
+                for change in await asyncio.to_thread(renew, plan):
+                    log.info("%s", change)
+                told = ""
+            except (SecureRayError, OSError) as error:
+                why = error.cause if isinstance(error, SecureRayError) else str(error.strerror)
+                if why != told:
+                    log.error("the certificate is not renewed: %s", why)
+                told = why
+
+    task = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@asynccontextmanager
+async def keeping_leaf(
+    plan: LaunchPlan, heartbeats: HeartbeatLoop, *, clock: Clock, log: logging.Logger
+) -> AsyncIterator[None]:
+    """Have the head renew a worker's leaf when it is due or ordered, as long as this lasts."""
+    task = asyncio.create_task(_keep_leaf(plan, heartbeats, clock=clock, log=log))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def _keep_leaf(
+    plan: LaunchPlan, heartbeats: HeartbeatLoop, *, clock: Clock, log: logging.Logger
+) -> None:
+    obeyed = False
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if not heartbeats.reached.is_set():
+            continue
+        ordered = RENEW in heartbeats.orders
+        obeyed = obeyed and ordered
+        if (ordered and not obeyed) or is_due(_leaf(plan), clock()):
+            try:
+                leaf = await renew_leaf(plan, heartbeats, clock=clock)
+            except (SecureRayError, OSError) as error:
+                why = error.cause if isinstance(error, SecureRayError) else str(error.strerror)
+                log.error("the certificate is not renewed: %s", why)
+                await asyncio.sleep(_FAILED_SECONDS)
+                continue
+            log.info("the certificate is renewed: until %s", leaf.not_after.isoformat())
+            obeyed = ordered
+            heartbeats.hurry()
+
+
+def is_due(leaf: CertificateFacts, now: datetime) -> bool:
+    """Whether a leaf is past half of its life."""
+    return leaf.life_used(now) >= RENEW_AT
+
+
+async def renew_leaf(
+    plan: LaunchPlan, heartbeats: HeartbeatLoop, *, clock: Clock
+) -> CertificateFacts:
+    """Get a leaf with a new key from the head, and make it this node's.
+
+    Raises:
+        SecureRayError: the head does not answer or refuses, or the leaf cannot be used or written;
+            the one in use is as it was.
+        OSError: the one in use cannot be shown to the head.
+    """
+    from secure_ray.pki.enrolment import UnusableLeafError, keep_renewal, renewal_request
+
+    pki = PkiPaths(plan.paths.pki, plan.paths.passphrase)
+    request, _ = await asyncio.to_thread(renewal_request, pki)
+    async with heartbeats.client() as client:
+        answer = await client.renew(request.decode())
+    try:
+        return await asyncio.to_thread(
+            keep_renewal, pki, chain=answer.chain, roots=answer.roots, now=clock()
+        )
+    except UnusableLeafError as error:
+        raise FailedError(
+            "SR-JOIN-035",
+            f"the leaf that the head sent cannot be used: {error}",
+            fix="on the head: secure-ray certs check",
+        ) from None
+
+
+async def fetch_token(plan: LaunchPlan, heartbeats: HeartbeatLoop) -> bool:
+    """Take over the head's cluster token; whether it was another one.
+
+    Raises:
+        SecureRayError: the head does not answer, or the token cannot be written.
+        OSError: this node's leaf cannot be shown to the head.
+    """
+    async with heartbeats.client() as client:
+        token = await client.token()
+    if token == await asyncio.to_thread(read_token, plan.paths.token):
+        return False
+    await asyncio.to_thread(write_private, plan.paths.token, token.reveal().encode())
+    return True
+
+
+def _leaf(plan: LaunchPlan) -> CertificateFacts:
+    return read_facts(LeafFiles.within(plan.certificates).certificate)
+
+
+def _pause(leaf: CertificateFacts) -> timedelta:
+    return min(_LONGEST_WAIT, (leaf.not_after - leaf.not_before) / _SHARE)
