@@ -6,11 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
 
-from secure_ray.base.processes import ProcessIdentity, descendants, describe, marked, stop_all
+from secure_ray.base.processes import (
+    ProcessIdentity,
+    descendants,
+    describe,
+    marked,
+    stop_all,
+    titled_in_session,
+)
 
 MARK = "SECURE_RAY_TEST_MARK"
 SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
@@ -184,3 +192,82 @@ def test_zombie_that_nobody_takes_away_is_not_waited_for() -> None:
 
 def test_wait_tells_that_a_process_stays() -> None:
     assert not ProcessIdentity.of(os.getpid()).wait(0)
+
+
+# Overwrites its environment as `setproctitle` does, in a session that a process began which has ended.
+TITLED = """
+import ctypes, os, re, sys, time
+if {overwrites}:
+    fields = open("/proc/self/stat").read().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    ctypes.memset(start, 0, (end - start) // 2)
+print("ready", os.getppid(), flush=True)
+time.sleep(600)
+"""
+BEGINS = """
+import os, subprocess, sys
+os.setsid()
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def session(*, overwrites: bool) -> Iterator[tuple[ProcessIdentity, psutil.Process]]:
+    """The first process of a session, which has ended, and one that it has left behind."""
+    script = TITLED.format(overwrites=overwrites)
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGINS, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout is not None
+        leader = ProcessIdentity.of(first.pid)
+        left = psutil.Process(int(first.stdout.readline()))
+        first.kill()
+        first.wait()
+    try:
+        yield leader, left
+    finally:
+        left.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_process_that_lost_its_mark_is_found_by_its_session() -> None:
+    with session(overwrites=True) as (leader, left):
+        assert titled_in_session(leader) == [left]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "changes",
+    [{"boot": "another"}, {"started": 1e9}],
+    ids=["before this start of the host", "before the session"],
+)
+def test_process_of_another_session_of_that_number_is_not(changes: dict[str, Any]) -> None:
+    with session(overwrites=True) as (leader, _):
+        assert titled_in_session(replace(leader, **changes)) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_session_whose_first_process_lives_and_is_another_is_not() -> None:
+    script = TITLED.format(overwrites=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGINS, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout is not None
+        left = psutil.Process(int(first.stdout.readline()))
+        leader = ProcessIdentity.of(first.pid)
+        try:
+            assert titled_in_session(leader) == [left]
+            assert titled_in_session(replace(leader, started=leader.started - 100)) == []
+        finally:
+            left.kill()
+            first.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_process_that_says_whose_it_is_is_left_to_its_mark() -> None:
+    """The number may be another session's by now: a shell of the user, with all below it."""
+    with session(overwrites=False) as (leader, _):
+        assert titled_in_session(leader) == []

@@ -31,12 +31,19 @@ def paths(home: Path) -> ClusterPaths:
     return paths
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, result: tuple[bool, list[str]]) -> None:
-    def bring_down(_paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[bool, list[str]]:
+def stub(monkeypatch: pytest.MonkeyPatch, result: tuple[bool, list[str]]) -> list[bool]:
+    """Whether each stop was to keep the store."""
+    kept: list[bool] = []
+
+    def bring_down(
+        _paths: ClusterPaths, on_step: Callable[[str], None], *, keep_store: bool
+    ) -> tuple[bool, list[str]]:
         on_step("stopping")
+        kept.append(keep_store)
         return result
 
     monkeypatch.setattr("secure_ray.node.bring_down.bring_down", bring_down)
+    return kept
 
 
 def test_nothing_there_is_done(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,3 +114,13 @@ def test_empty_name_does_not_stop_the_default_cluster(
 
     assert main(["down", "--cluster", ""]) == 2
     assert paths.directory.is_dir()
+
+
+@pytest.mark.usefixtures("paths")
+def test_store_is_forgotten_unless_it_is_to_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = stub(monkeypatch, (True, []))
+
+    assert main(["down"]) == 0
+    assert main(["down", "--keep"]) == 0
+
+    assert kept == [False, True]

@@ -40,7 +40,7 @@ def test_the_unit_runs_up_in_the_foreground() -> None:
     service = parse(render_unit(PLAIN))["Service"]
     assert service["User"] == "ray"
     assert service["ExecStart"] == '"/opt/ray/bin/secure-ray" up --head --block'
-    assert service["ExecStopPost"] == '-"/opt/ray/bin/secure-ray" down'
+    assert service["ExecStopPost"] == '-"/opt/ray/bin/secure-ray" down --keep'
     assert "Environment" not in service
 
 
@@ -50,7 +50,7 @@ def test_every_wish_is_in_the_unit() -> None:
     assert service["ExecStart"].endswith(
         ' up --head --block --cluster team-a --config "/etc/a b.toml"'
     )
-    assert service["ExecStopPost"].endswith(" down --cluster team-a")
+    assert service["ExecStopPost"].endswith(" down --keep --cluster team-a")
     assert service["Environment"] == '"SECURE_RAY_HOME=/srv/100%%"'
 
 

@@ -45,9 +45,9 @@ FILES = (
     f"{CLUSTER}/supervisor.log",
     f"{CLUSTER}/token",
     f"{CLUSTER}/pki/lock",
-    f"{CLUSTER}/pki/authority/current/root.crt",
-    f"{CLUSTER}/pki/authority/current/issuing.crt",
-    f"{CLUSTER}/pki/authority/current/issuing.key",
+    f"{CLUSTER}/pki/authority/a0001/root.crt",
+    f"{CLUSTER}/pki/authority/a0001/issuing.crt",
+    f"{CLUSTER}/pki/authority/a0001/issuing.key",
     f"{CLUSTER}/pki/node/current",
     "RUN/control.sock",
 )
@@ -138,7 +138,7 @@ def test_linked_root_key_is_not_opened_when_it_is_needed(machine: Machine) -> No
     """On other days it may well lie on a stick: then nobody reads it."""
     prepare_state(machine)
     key, stick = (
-        machine.cluster_directory() / "pki" / "authority" / "current" / "root.key",
+        machine.cluster_directory() / "pki" / "authority" / "a0001" / "root.key",
         machine.home / "stick",
     )
     key.rename(stick)

@@ -321,3 +321,44 @@ def test_reset_of_a_cluster_whose_record_is_damaged(paths: ClusterPaths, *, know
     reset(paths)
 
     assert not paths.directory.exists()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_down_forgets_the_store_unless_it_is_to_be_kept(paths: ClusterPaths, *, keep: bool) -> None:
+    ensure_cluster(paths)
+    (paths.store / "ray").mkdir(parents=True)
+
+    bring_down(paths, lambda _phase: None, keep_store=keep)
+
+    assert paths.store.exists() == keep
+
+
+def test_clean_up_before_a_start_forgets_nothing(paths: ClusterPaths) -> None:
+    """It runs when the head was killed, and the start after it goes on with the store."""
+    ensure_cluster(paths)
+    (paths.store / "ray").mkdir(parents=True)
+
+    clean_up(paths)
+
+    assert (paths.store / "ray").is_dir()
+
+
+def test_what_lost_its_mark_is_found_by_the_session_of_its_ray(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's agents overwrite their environment at some starts; `base.processes` finds them."""
+    plan = plan_of(paths.home, paths=paths)
+    ensure_cluster(paths)
+    ray = ProcessIdentity(4194305, 1.0)
+    asked: list[object] = []
+
+    def find(leader: object) -> list[psutil.Process]:
+        asked.append(leader)
+        return []
+
+    monkeypatch.setattr("secure_ray.node.start_ray.titled_in_session", find)
+    write_instance(instance_of(plan, ray=ray))
+
+    clean_up(paths)
+
+    assert asked == [ray, ray]

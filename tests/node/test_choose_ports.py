@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -239,3 +240,42 @@ def test_port_that_is_taken_on_a_worker_is_told_with_its_holder(
     assert str(os.getpid()) in caught.value.cause
     if offset != RESERVATION_OFFSET:
         assert can_bind(HERE, ports.reservation)
+
+
+def test_head_that_nodes_have_joined_keeps_its_block(
+    held: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another one nobody would find it again."""
+    monkeypatch.setattr(module, "LET_GO_SECONDS", 0.2)
+    base = free_base(held, 3)
+    listen(held, base + 1)
+
+    with pytest.raises(FailedError) as caught:
+        choose_ports(settings_of(), base, RAY, insist=True)
+
+    assert caught.value.code == "SR-NET-013"
+    assert f"port {base + 1}" in caught.value.cause
+
+
+def test_what_a_killed_node_leaves_is_waited_for(held: ExitStack) -> None:
+    base = free_base(held, 3)
+    leftover = socket.create_server((HERE, base + 1))
+    timer = threading.Timer(0.5, leftover.close)
+    timer.start()
+
+    plan, reservation = choose_ports(settings_of(), base, RAY, insist=True)
+
+    held.enter_context(closing(reservation))
+    timer.join()
+    assert plan.base == base
+
+
+def test_block_that_the_settings_name_wins_over_the_last_one(held: ExitStack) -> None:
+    base, other = free_base(held, 3), free_base(held, 5)
+
+    plan, reservation = choose_ports(
+        settings_of(f"[ports]\nbase = {other}"), base, RAY, insist=True
+    )
+
+    held.enter_context(closing(reservation))
+    assert plan.base == other

@@ -14,6 +14,7 @@ from secure_ray.policy.advisories import Advisory, AdvisoryBook
 from secure_ray.policy.bind import Candidate
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.request import Request
+from secure_ray.policy.store import StoreKind
 from support.plans import HOST, NOW, VERSIONS
 
 if TYPE_CHECKING:
@@ -334,3 +335,23 @@ def two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     found = (Candidate("eth0", "10.0.0.5"), Candidate("eth1", "192.168.7.2"))
     monkeypatch.setattr("secure_ray.network.interfaces.candidates", lambda: found)
     monkeypatch.setattr("secure_ray.network.interfaces.source_address", lambda _head: "10.0.0.5")
+
+
+def test_store_is_chosen_and_an_unsafe_one_refused(work: Path) -> None:
+    assert judge(work).store is StoreKind.ROCKSDB
+
+    settings(work, '[redis]\naddress = "redis://10.0.0.9:6379"\n')
+
+    found = refused(work)
+    assert set(found.values()) <= {"SR-DATA-002", "SR-DATA-007"}
+    assert len(found) == 1
+
+
+def test_redis_without_tls_can_be_permitted_and_without_a_password_not(work: Path) -> None:
+    settings(
+        work,
+        '[redis]\naddress = "redis://10.0.0.9:6379"\n'
+        '[override]\nSR-DATA-002 = {until = 2099-01-01, reason = "a tunnel"}\n',
+    )
+
+    assert set(refused(work).values()) == {"SR-DATA-007"}

@@ -138,6 +138,7 @@ def test_files_of_a_cluster() -> None:
         "pki": "clusters/a/pki",
         "spill": "clusters/a/spill",
         "spilled": "clusters/a/spill/ray",
+        "store": "clusters/a/store",
         "supervisor_lock": "clusters/a/supervisor.lock",
         "token": "clusters/a/token",
     }

@@ -187,7 +187,6 @@ def test_logs_of_the_last_three_starts_are_kept(make: Make, paths: ClusterPaths)
     for name in names:
         session(ray, name)
     (ray / "session_latest").symlink_to(names[-1])
-    (ray / "ray_current_cluster").write_text("127.0.0.1:10240")
 
     make()
 
@@ -367,3 +366,42 @@ def test_head_in_private_mode_is_where_it_was_decided(
     assert prepared.plan.ports.private
     assert prepared.plan.head_ports == prepared.plan.ports
     assert [rules.node for _, rules in tested] == [NODE]
+
+
+def test_files_of_redis_are_checked_before_anything_starts(make: Make, home: Path) -> None:
+    password = home / "password"
+    password.write_text("hunter2")
+    password.chmod(0o644)
+
+    with pytest.raises(FailedError) as caught:
+        make(f'[redis]\naddress = "redis://127.0.0.1:1"\npassword_file = "{password}"')
+
+    assert caught.value.code == "SR-FILE-002"
+
+
+def test_store_of_another_start_is_settled_and_told(make: Make, paths: ClusterPaths) -> None:
+    ensure_cluster(paths)
+    (paths.store / "ray-2.56.0-python-3.9").mkdir(parents=True)
+    paths.store.chmod(0o700)
+
+    assert any("forgot" in change for change in make().changes)
+    assert list(paths.store.iterdir()) == []
+
+
+def test_head_that_others_can_reach_keeps_its_ports_and_a_preview_does_not_wait(
+    paths: ClusterPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    tested: list[tuple[Path, GuardRules]],
+) -> None:
+    monkeypatch.setattr(module, "guard_library", lambda: GUARD)
+    monkeypatch.setattr("secure_ray.node.choose_ports.LET_GO_SECONDS", 0.1)
+    decision = decision_of(address=NODE)
+    first = prepare(decision, paths, caller={}, now=NOW)
+
+    with closing(first.reservation), pytest.raises(FailedError) as caught:
+        prepare(decision, paths, caller={}, now=NOW)
+    with closing(first.reservation):
+        assert preview(decision, paths, caller={}).ports.base == first.plan.ports.base
+
+    assert caught.value.code == "SR-NET-013"
+    assert tested

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secure_ray.node.start_hook import apply, parallel_node, shortcut_fits
 from support.plans import SOURCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Node:
@@ -207,3 +210,21 @@ def test_ray_starts_in_its_own_order_when_the_shortcut_is_not_for_it(
 
     assert fake_ray.node.Node is node
     assert parameters.ray_client_server_port is None
+
+
+def test_store_is_for_gcs_server_alone(
+    fake_ray: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECURE_RAY_START", "stock")
+    monkeypatch.setenv("RAY_gcs_storage", "rocksdb")
+    monkeypatch.setenv("SECURE_RAY_REDIS_PASSWORD_FILE", "/password")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in ("check_persisted_session_name", "start_gcs_server", "_init_gcs_client"):
+        monkeypatch.setattr(Node, name, None, raising=False)
+    services = SimpleNamespace(start_ray_process=None)
+    monkeypatch.setattr(sys.modules["ray._private"], "services", services, raising=False)
+
+    apply(SimpleNamespace(ray_client_server_port=10001), head=True)
+
+    names = [kind.__qualname__.split(".")[0] for kind in fake_ray.node.Node.__mro__]
+    assert names[:3] == ["password_node", "withdrawing_node", "Node"]

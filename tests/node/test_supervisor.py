@@ -13,9 +13,11 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,9 @@ from secure_ray.base.processes import marked
 from secure_ray.node.control import request
 from secure_ray.node.environment import INSTANCE_VARIABLE
 from secure_ray.node.instance import Instance, Phase, read_instance
+from secure_ray.pki.credentials import make_ephemeral_credentials
 from support.plans import (
+    NOW,
     READY,
     SOURCE,
     WAITS,
@@ -48,12 +52,12 @@ import asyncio, json, logging, os, sys
 from contextlib import asynccontextmanager
 from secure_ray.base.clock import utc_now
 from secure_ray.base.errors import InconclusiveError, SecureRayError
-from secure_ray.node import ray_life, supervisor
+from secure_ray.node import following, ray_life, supervisor
 from secure_ray.node.plan import LaunchPlan
 
 supervisor._WATCH_SECONDS = supervisor._LOCK_WAIT = supervisor._LOOK_SECONDS = 0.05
 supervisor._PAUSES = (0.01,)
-supervisor._REACH_SECONDS = 0.01
+following._REACH_SECONDS, following._LOOK_SECONDS = 0.01, 0.05
 ray_life._LAST_WORDS_SECONDS = 0.2
 proof, parent = sys.argv[1], int(sys.argv[2])
 plan = LaunchPlan.from_json(json.loads(sys.stdin.buffer.raw.readline()))
@@ -117,14 +121,15 @@ class Line:
         elif told[0] == "order":
             self.orders = tuple(told[1:])
         elif told[0] == "epoch":
-            self.epoch = told[1]
+            self.epoch = "".join(told[1:])
         elif told[0] == "strays":
             strays[:] = told[1:]
-        emit({"event": "told"})
+        emit({"event": "told", "session": self.session()})
 
 @asynccontextmanager
-async def fake_beside(plan, *, open_door, members, now, log):
+async def fake_beside(plan, *, open_door, members, now, epoch, log):
     line = Line()
+    line.session = epoch
     asyncio.get_running_loop().add_reader(0, line.told)
     yield None if plan.place.is_head else line
 
@@ -317,8 +322,15 @@ def test_socket_answers_status_and_stop_and_survives_garbage(start: Start) -> No
         ("print('a'); print('b'); raise SystemExit(1)", "1: b"),
         ("raise SystemExit(1)", "1: it printed nothing"),
         (f"{CHILD} print('ValueError: half'); raise SystemExit(1)", "1: ValueError: half"),
+        (
+            (
+                "print('a.cc:1:  A bug? Check failed: Connect() Status not OK: no Redis');"
+                "print('*** StackTrace ***\\nSystemError::a()\\n' * 50); raise SystemExit(1)"
+            ),
+            "1: Check failed: no Redis",
+        ),
     ],
-    ids=["an error", "words", "silent", "half of it stays"],
+    ids=["an error", "words", "silent", "half of it stays", "a check in C++"],
 )
 def test_ray_that_ends_at_once_is_told_with_its_last_words(
     start: Start, script: str, reason: str
@@ -671,6 +683,165 @@ def test_worker_starts_anew_with_its_head(start: Start, worker: LaunchPlan) -> N
     assert "its head has started anew" in supervised.until("waiting")["reason"]
     supervised.until("running")
     assert supervised.terminate()[-1]["event"] == "stopped"
+
+
+def test_worker_goes_on_while_its_head_restarts_with_what_it_knew(
+    start: Start, worker: LaunchPlan
+) -> None:
+    supervised = start(of=worker)
+    supervised.until("running")
+    ray = supervised.record().ray
+
+    supervised.tell("epoch")  # the head's Ray does not run just now
+    time.sleep(0.3)
+    supervised.tell("epoch", "first")
+    time.sleep(0.3)
+
+    assert names(supervised.terminate()) == ["stopping", "stopped"]
+    assert supervised.record().ray == ray
+
+
+def test_worker_waits_until_the_heads_ray_runs(start: Start, worker: LaunchPlan) -> None:
+    """Its own would look for it for two minutes, and take the old session for the new one."""
+    supervised = start(of=worker)
+    supervised.until("running")
+    supervised.tell("epoch")
+    supervised.kill_ray()
+    supervised.until("asked")
+    supervised.tell("answers")
+    time.sleep(0.3)
+
+    supervised.say("epoch", "second")
+
+    assert names([supervised.event(), supervised.event()]) == ["told", "starting"]
+    supervised.until("running")
+
+
+# Asked to, a node ends its Ray and starts it again.
+
+
+def ask_restart(supervised: Supervised) -> list[dict[str, Any]]:
+    return list(request(supervised.plan.run.control, {"do": "restart"}, timeout=30))
+
+
+@pytest.mark.parametrize("role", ["head", "private head", "worker"])
+def test_restart_ends_ray_and_proves_the_next_one(
+    start: Start, plan: LaunchPlan, private_head: LaunchPlan, worker: LaunchPlan, role: str
+) -> None:
+    of = {"head": plan, "private head": private_head, "worker": worker}[role]
+    supervised = start(of=of)
+    supervised.until("running")
+    first = supervised.record()
+
+    told = ask_restart(supervised)
+
+    assert told[-1] == {"phase": "running", "reason": "the reason", "done": True}
+    assert not any(line["done"] for line in told[:-1])
+    events = [supervised.event() for _ in range(4)]
+    assert events[:2] == [
+        {"event": "stopping", "reason": "asked to start Ray again"},
+        {"event": "starting", "reason": "asked to start Ray again"},
+    ]
+    assert names(events[2:]) == ["proving", "running"]
+    again = supervised.record()
+    assert first.ray is not None
+    assert again.ray is not None
+    assert again.ray != first.ray
+    assert again.supervisor == first.supervisor
+    assert not psutil.pid_exists(first.ray.pid)
+    assert names(supervised.terminate()) == ["stopping", "stopped"]
+
+
+def test_each_life_finds_the_way_free(start: Start, plan: LaunchPlan) -> None:
+    """Ray does not start at an address that this file names."""
+    named = plan.run.ray / "ray_current_cluster"
+    plan.run.ray.mkdir()
+    supervised = start(
+        f"import os; assert not os.path.exists({str(named)!r}); open({str(named)!r}, 'w').close()\n"
+        f"{READY}; {WAITS}"
+    )
+    supervised.until("running")
+
+    assert ask_restart(supervised)[-1]["phase"] == "running"
+
+
+def test_restart_takes_the_leaf_that_is_there_by_then(start: Start, plan: LaunchPlan) -> None:
+    supervised = start()
+    supervised.until("running")
+    for directory in (plan.paths.pki, plan.paths.pki / "node"):
+        directory.mkdir(mode=0o700)
+    make_ephemeral_credentials(
+        plan.certificates, sans=("127.0.0.1",), now=NOW, lifetime=timedelta(days=400)
+    )
+
+    ask_restart(supervised)
+
+    expires = datetime.fromisoformat(supervised.record().certificate_expires)
+    assert expires - NOW > timedelta(days=399)
+
+
+def test_restart_that_fails_is_told_and_ends_a_head(start: Start, plan: LaunchPlan) -> None:
+    supervised = start(
+        f"lives = open({str(plan.working_directory / 'lives')!r}, 'a+'); lives.write('x');"
+        f"lives.flush(); assert lives.tell() != 2, 'no second'\n{READY}; {WAITS}"
+    )
+    supervised.until("running")
+
+    last = ask_restart(supervised)[-1]
+
+    assert (last["phase"], last["done"]) == ("failed", True)
+    assert "no second" in last["reason"]
+    assert supervised.rest()[-1]["code"] == "SR-RAY-010"
+    assert supervised.processes() == []
+
+
+def test_stop_during_a_restart_wins(start: Start, plan: LaunchPlan) -> None:
+    lives = plan.working_directory / "lives"
+    supervised = start(
+        f"lives = open({str(lives)!r}, 'a+'); lives.write('x'); lives.flush()\n"
+        f"if lives.tell() < 2: {READY}\n{WAITS}"
+    )
+    supervised.until("running")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(plan.run.control))
+        connection.sendall(b'{"do": "restart"}\n')
+        supervised.until("starting")
+
+        assert names(supervised.terminate()) == ["stopping", "stopped"]
+
+
+def test_head_tells_its_session_only_while_its_ray_runs(
+    start: Start, private_head: LaunchPlan
+) -> None:
+    """What a worker hears meanwhile must not look like another cluster, or like the old one."""
+    ray = private_head.run.ray
+    ray.mkdir()
+    (ray / "session_latest").symlink_to(ray / "session_2026-11-22_10-00-00_000000_1")
+    supervised = start(of=private_head)
+    supervised.until("running")
+
+    supervised.say("order")
+    running = supervised.until("told")["session"]
+    restarting = start_slowly(supervised)
+
+    assert (running, restarting) == ("session_2026-11-22_10-00-00_000000_1", "")
+
+
+def start_slowly(supervised: Supervised) -> str:
+    """The session that is told while Ray's end takes its time."""
+    ray = supervised.record().ray
+    assert ray is not None
+    os.kill(ray.pid, signal.SIGSTOP)  # does not end on SIGTERM
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(supervised.plan.run.control))
+            connection.sendall(b'{"do": "restart"}\n')
+            supervised.until("stopping")
+            supervised.say("order")
+            session: str = supervised.until("told")["session"]
+            return session
+    finally:
+        os.kill(ray.pid, signal.SIGCONT)
 
 
 def test_head_in_private_mode_is_not_started_again(start: Start, private_head: LaunchPlan) -> None:

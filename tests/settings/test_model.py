@@ -260,3 +260,60 @@ def test_a_leaf_that_nobody_could_use_is_refused(pki: dict[str, object], words: 
 )
 def test_a_leaf_lives_as_long_as_it_says(pki: dict[str, Any], seconds: int) -> None:
     assert PkiSettings(**pki).leaf.total_seconds() == seconds
+
+
+REDIS = "rediss://10.0.0.9:6379"
+
+
+@pytest.mark.parametrize(
+    ("redis", "told"),
+    [
+        ({"address": REDIS}, "redis needs ca_file"),
+        ({"ca_file": "/ca"}, "redis has no address"),
+        ({"address": REDIS, "ca_file": "/ca", "cert_file": "/c"}, "cert_file and key_file"),
+        ({"address": REDIS, "ca_file": "/ca", "key_file": "/k"}, "cert_file and key_file"),
+        ({"address": REDIS, "ca_file": "/ca", "username": "ray"}, "without a password_file"),
+    ],
+)
+def test_half_a_redis_is_none(redis: dict[str, str], told: str) -> None:
+    assert told in complaint({"redis": redis})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.9:6379",
+        "http://10.0.0.9:6379",
+        "rediss://10.0.0.9",
+        "rediss://10.0.0.9:0",
+        "rediss://10.0.0.9:65536",
+        "rediss://10.0.0.9:6379/0",
+        "rediss://a,b:6379",
+        "rediss://::1:6379",
+        7,
+    ],
+)
+def test_address_of_redis_is_scheme_host_and_port(address: object) -> None:
+    assert 'should be "rediss://HOST:PORT"' in complaint({"redis": {"address": address}})
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        (REDIS, "10.0.0.9"),
+        ("rediss://[::1]:6379", "::1"),
+        ("rediss://store.internal:1", "store.internal"),
+    ],
+)
+def test_host_of_redis(address: str, host: str) -> None:
+    settings = read_settings({"redis": {"address": address, "ca_file": "/ca"}})
+
+    assert settings.redis.host == host
+
+
+@pytest.mark.parametrize("key", ["address", "password_file", "username"])
+def test_password_in_a_wrong_place_is_not_shown(key: str) -> None:
+    with pytest.raises(FlawedError) as caught:
+        read_settings({"redis": {key: "rediss://ray:hunter2 @10.0.0.9:6379"}})
+
+    assert "hunter2" not in str(caught.value.flaws)

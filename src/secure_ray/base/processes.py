@@ -75,7 +75,8 @@ class ProcessIdentity:
 def marked(name: str, value: str) -> list[psutil.Process]:
     """Processes of this user whose environment holds `name=value`, this process left out.
 
-    One that overwrote its environment with its title (`setproctitle`) is not found.
+    One that overwrote its environment with its title (`setproctitle`) is not found: Ray's agents
+    do that at some starts and not at others.
     """
     found = []
     for process in psutil.process_iter():
@@ -85,6 +86,36 @@ def marked(name: str, value: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue  # gone, or of another user
     return found
+
+
+def titled_in_session(leader: ProcessIdentity) -> list[psutil.Process]:
+    """Processes of the session that `leader` began, whose title has overwritten some environment.
+
+    They complete what `marked` finds; `leader` itself may have ended. As long as one of them lives,
+    the kernel gives the session's number to no other process (Linux, kernel/pid.c `__change_pid`);
+    afterwards it may, so nothing is taken for a member whose environment is whole: without the mark
+    in it, it is somebody else's.
+    """
+    now = leader.process()
+    if leader.boot != _boot_id() or (now is None and psutil.pid_exists(leader.pid)):
+        return []
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader.pid and _lost_environment(process, leader):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # gone, or of another user
+    return found
+
+
+def _lost_environment(process: psutil.Process, leader: ProcessIdentity) -> bool:
+    if sys.platform != "linux" or process.pid == os.getpid():
+        return False
+    raw = Path(f"/proc/{process.pid}/environ").read_bytes()
+    began = _seconds_after_boot(process.pid)
+    # A title is padded with zeros, and no entry of a whole environment is empty.
+    return b"\0\0" in raw and began >= leader.started - _START_TOLERANCE
 
 
 def _has_variable(process: psutil.Process, name: str, value: str) -> bool:

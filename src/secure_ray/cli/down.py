@@ -30,11 +30,18 @@ def down(
     timeout: Annotated[
         str, typer.Option(metavar="SPAN", help="How long --drain waits: 90s, 1h.")
     ] = "1h",
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="Keep what a head's store knows: the next start goes on with it."
+        ),
+    ] = False,
     cluster: Cluster = None,
     as_json: AsJson = False,
 ) -> None:
     """Stop this cluster on this machine, and nothing else.
 
+    On a head the work has ended then, and what its store knows is forgotten, unless you --keep it.
     Also after a crash: what a killed supervisor left behind is found, named and stopped.
     """
     from secure_ray.base.files import is_there
@@ -51,7 +58,9 @@ def down(
         _drain(paths, timeout)
     if is_there(paths.directory):
         with changing(paths), progress() as show:
-            was_running, leftovers = bring_down(paths, lambda phase: show({"event": phase}))
+            was_running, leftovers = bring_down(
+                paths, lambda phase: show({"event": phase}), keep_store=keep
+            )
     was_running = was_running or drain
     for line in leftovers:
         warn(f"left behind by a supervisor that was killed, now stopped: {line}")

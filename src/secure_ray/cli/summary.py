@@ -13,7 +13,7 @@ from secure_ray.base.commands import DEFAULT_CLUSTER, command
 from secure_ray.base.files import is_there, read_private
 from secure_ray.cli.output import emit
 from secure_ray.node.instance import supervisor_lives
-from secure_ray.node.place import Place
+from secure_ray.node.place import HEAD_NAME, Place
 from secure_ray.node.start_again import start_again
 from secure_ray.policy.addresses import LOOPBACK, host_port
 
@@ -25,6 +25,11 @@ HEALTHY = "running"
 UP = frozenset({HEALTHY, "degraded"})
 UNREADABLE = "unreadable"
 WAITING = "waiting"
+_STORES = {
+    "memory": "memory: a restart of this head ends all that runs",
+    "rocksdb": "rocksdb, on this disk: the cluster outlives a restart of this head",
+    "redis": "redis: the cluster outlives a restart of this head",
+}
 _ALIVE = {"starting", "proving", "running", "degraded", "waiting", "stopping"}
 _ENDED = {"stopped", "failed"}
 
@@ -69,6 +74,7 @@ def _of_record(record: dict[str, Any], paths: ClusterPaths) -> dict[str, Any]:
         "versions": plan["versions"],
         "limits": plan["limits"],
         "overrides": plan["overrides"],
+        "store": plan.get("store", "memory") if plan["place"]["name"] == HEAD_NAME else None,
         "certificate": _certificate(record["certificate_expires"]),
         "logs": f"{plan['run']['directory']}/ray/session_latest/logs",
         "supervisor": {"pid": record["supervisor"]["pid"], "log": str(paths.log)},
@@ -141,6 +147,7 @@ def print_summary(facts: dict[str, Any]) -> None:
         _print_doors(facts)
     emit(f"  identity     token and mutual TLS on; certificate {_days(facts)}")
     emit(f"  limits       {_limits(facts['limits'])}")
+    _print_store(facts)
     _print_overrides(facts)
     if "dashboard" in ports:
         emit(f"  dashboard    http://127.0.0.1:{ports['dashboard']}")
@@ -182,6 +189,7 @@ def print_status(facts: dict[str, Any]) -> None:
     emit(f"  limits       {_limits(facts['limits'])}")
     note = facts["limits"]["isolation_note"]
     emit(f"  isolation    {'on' if facts['limits']['isolation'] else f'off: {note}'}")
+    _print_store(facts)
     _print_overrides(facts)
     wide = max((len(_at(entry, facts)) for entry in facts.get("ports", ())), default=0)
     wide = max(wide, 12)
@@ -234,6 +242,11 @@ def _print_doors(facts: dict[str, Any]) -> None:
     ]
     if told:
         emit(f"  for nodes    {', '.join(told)}; mutual TLS")
+
+
+def _print_store(facts: dict[str, Any]) -> None:
+    if facts["store"] is not None:
+        emit(f"  store        {_STORES[facts['store']]}")
 
 
 def _print_overrides(facts: dict[str, Any]) -> None:

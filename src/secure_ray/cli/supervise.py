@@ -28,6 +28,7 @@ from secure_ray.node.supervisor import Given, Proven, Supervisor
 from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
+    from secure_ray.node.beside import Epoch
     from secure_ray.node.supervisor import Emit
 
 _LOG_BYTES = 5 << 20
@@ -109,11 +110,11 @@ def _members(plan: LaunchPlan) -> tuple[str, ...]:
 
 
 def _open_door(
-    plan: LaunchPlan, log: logging.Logger
+    plan: LaunchPlan, epoch: Epoch, log: logging.Logger
 ) -> contextlib.AbstractAsyncContextManager[None]:
     from secure_ray.gateway.nodes.open_door import open_door
 
-    return open_door(plan, log=log, clock=utc_now)
+    return open_door(plan, epoch=epoch, log=log, clock=utc_now)
 
 
 def _report(error: SecureRayError, emit: Emit, log: logging.Logger) -> int:

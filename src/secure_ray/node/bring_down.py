@@ -16,6 +16,7 @@ from secure_ray.node.cluster import DAMAGED_RECORD, Cluster, is_ours, read_clust
 from secure_ray.node.control import request
 from secure_ray.node.instance import (
     ENDED,
+    Instance,
     Phase,
     read_instance,
     supervisor_lives,
@@ -23,6 +24,7 @@ from secure_ray.node.instance import (
 )
 from secure_ray.node.neighbours import remove_firewall
 from secure_ray.node.start_ray import cluster_processes, stop_leftovers
+from secure_ray.node.store import forget_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +38,23 @@ _STEP_TIMEOUT = 60.0
 _UNASKED_GRACE = 30.0
 
 
-def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[bool, list[str]]:
+def bring_down(
+    paths: ClusterPaths, on_step: Callable[[str], None], *, keep_store: bool = False
+) -> tuple[bool, list[str]]:
     """Stop the cluster at `paths`, and nothing else. Stopping one that is down is done at once.
+
+    Args:
+        paths: The cluster's files.
+        on_step: Told of each phase.
+        keep_store: Whether the next start of this head is to go on with what its control store
+            knows; else that is forgotten, since the work has ended.
 
     Returns:
         Whether a supervisor was running, and a line for each process that one had left behind.
 
     Raises:
-        IncompleteError: the supervisor does not answer, or does not end.
+        IncompleteError: the supervisor does not answer, or does not end; or Ray's Redis does not
+            answer.
     """
     cluster = _known(paths)
     if cluster is None:
@@ -56,7 +67,15 @@ def bring_down(paths: ClusterPaths, on_step: Callable[[str], None]) -> tuple[boo
         except IncompleteError:
             _end_supervisor(paths)
         _wait_for_end(paths)
-    return was_running, clean_up(paths)
+    found = clean_up(paths)
+    if not keep_store:
+        _forget(paths)
+    return was_running, found
+
+
+def _forget(paths: ClusterPaths) -> None:
+    instance = read_instance(paths)
+    forget_store(paths, instance.plan if instance else None)
 
 
 def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
@@ -70,18 +89,19 @@ def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
     cluster = _known(paths)
     if cluster is None:
         return []
-    found = stop_leftovers(cluster.mark, None)
-    _record_end(paths, cluster, clock)
-    _remove_firewall(paths, cluster)
+    # A copied record is the original's affair.
+    instance = read_instance(paths)
+    own = instance if instance is not None and instance.plan.paths == paths else None
+    found = stop_leftovers(cluster.mark, None, own.ray if own else None)
+    if own is not None:
+        _record_end(own, cluster, clock)
+        _remove_firewall(own, cluster)
     return found
 
 
-def _record_end(paths: ClusterPaths, cluster: Cluster, clock: Clock) -> None:
-    instance = read_instance(paths)
-    if instance is None or instance.phase in ENDED:
-        return
-    # A copied record is the original's affair, and what could not be killed has not ended.
-    if instance.plan.paths != paths or cluster_processes(cluster.mark, None):
+def _record_end(instance: Instance, cluster: Cluster, clock: Clock) -> None:
+    # What could not be killed has not ended.
+    if instance.phase in ENDED or cluster_processes(cluster.mark, None, instance.ray):
         return
     now = clock().isoformat(timespec="seconds")
     reason = "its supervisor was killed, and what that left is stopped"
@@ -90,10 +110,9 @@ def _record_end(paths: ClusterPaths, cluster: Cluster, clock: Clock) -> None:
         write_instance(replace(instance, phase=Phase.STOPPED, reason=reason, since=now))
 
 
-def _remove_firewall(paths: ClusterPaths, cluster: Cluster) -> None:
+def _remove_firewall(instance: Instance, cluster: Cluster) -> None:
     """Whatever way the supervisor ended: it may have been killed while it took its table out."""
-    instance = read_instance(paths)
-    if instance is None or instance.plan.paths != paths or cluster_processes(cluster.mark, None):
+    if cluster_processes(cluster.mark, None, instance.ray):
         return
     with suppress(FailedError):
         remove_firewall(instance.plan)
@@ -107,6 +126,9 @@ def reset(paths: ClusterPaths) -> list[Path]:
     """
     cluster = _known(paths)
     removed = []
+    # A Redis that is gone for good must not keep the rest here; the keys there bear a random name.
+    with suppress(IncompleteError):
+        _forget(paths)
     # After a restart of the host its name in /tmp may be somebody else's.
     run = cluster.run_paths.directory if cluster is not None else None
     if run is not None and is_ours(run) and run.is_dir():

@@ -8,6 +8,7 @@ reservation with its holder.
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
@@ -25,9 +26,18 @@ if TYPE_CHECKING:
     from secure_ray.policy.ports import ExpectedSocket
     from secure_ray.settings.model import Settings
 
+# What a killed node leaves ends by itself within seconds, its sockets last.
+LET_GO_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
+
 
 def choose_ports(
-    settings: Settings, preferred: int, ray_version: str, *, address: str = LOOPBACK
+    settings: Settings,
+    preferred: int,
+    ray_version: str,
+    *,
+    address: str = LOOPBACK,
+    insist: bool = False,
 ) -> tuple[PortPlan, socket.socket]:
     """A plan whose ports are all free, and the socket that reserves its block.
 
@@ -36,6 +46,8 @@ def choose_ports(
         preferred: The base of the last start, tried first; 0 when there is none.
         ray_version: The installed Ray; decides what must be kept closed.
         address: What the head listens on.
+        insist: Whether no other block than `preferred` will do, unless the settings name another:
+            nodes that have joined know its ports.
 
     Raises:
         FailedError: a port that the user fixed is taken, or no block is free.
@@ -55,6 +67,8 @@ def choose_ports(
             closed=open_to_anybody(ray_version),
             private=address != LOOPBACK,
         )
+        if insist and base == preferred and plan.is_sound:
+            return plan, take_ports(plan, address, wait=LET_GO_SECONDS)
         reservation = _reserve(plan, address) if plan.is_sound else None
         if reservation is not None:
             return plan, reservation
@@ -65,13 +79,20 @@ def choose_ports(
     )
 
 
-def take_ports(plan: PortPlan, address: str) -> socket.socket:
+def take_ports(plan: PortPlan, address: str, *, wait: float = 0.0) -> socket.socket:
     """Reserve exactly the ports of `plan`: a worker has those of its head.
+
+    Args:
+        plan: The ports.
+        address: What the node listens on.
+        wait: Seconds in which they may still become free.
 
     Raises:
         FailedError: one of them is taken here.
     """
-    reservation = _reserve(plan, address)
+    deadline = time.monotonic() + wait
+    while (reservation := _reserve(plan, address)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
     if reservation is not None:
         return reservation
     taken = next((entry for entry in plan.expected(address) if not _is_free(entry)), None)

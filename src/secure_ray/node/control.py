@@ -1,8 +1,17 @@
 """How the CLI talks to the supervisor: JSON lines over a unix socket with mode 0600.
 
-A request is one line, `{"do": "status"}`, `{"do": "stop"}` or `{"do": "finish"}` (do not start Ray
-again once it has ended); the answer is one line or, for a stop, a line for each step and a last one with `"done": true`. The peer must be the same user: the
-socket's directory is 0700, and the kernel is asked as well (SO_PEERCRED, unix(7)).
+A request is one line:
+
+    {"do": "status"}    where the node is; one line
+    {"do": "finish"}    do not start Ray again once it has ended; one line
+    {"do": "stop"}      end Ray and the supervisor
+    {"do": "restart"}   end Ray in order and start it again, with the store that it has
+
+The last two are answered by a line for each step and a last one with `"done": true`. After a restart
+that is `running` (or `degraded`) of the new Ray, or `failed`, `stopped` or `waiting`.
+
+The peer must be the same user: the socket's directory is 0700, and the kernel is asked as well
+(SO_PEERCRED, unix(7)).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The supervisor's end of its socket: tells how far the cluster is, and takes the wish to stop.
+"""The supervisor's end of its socket: tells how far the cluster is, and takes wishes.
 
 `control` says what goes over it.
 """
@@ -8,35 +8,64 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from secure_ray.node.control import is_same_user
-from secure_ray.node.instance import ENDED
+from secure_ray.node.instance import ENDED, Phase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from secure_ray.node.instance import Phase
-
 _ASK_SECONDS = 5
+_UP = frozenset({Phase.RUNNING, Phase.DEGRADED})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a node is: its phase, why, and which life of its Ray that is, counted from 1."""
+
+    phase: Phase
+    reason: str
+    life: int = 1
+
+    def has_ended(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.phase in ENDED
+
+    def is_settled_after(self, life: int) -> bool:
+        """Whether the restart of that life is over, well or not."""
+        again = self.life > life and self.phase in _UP
+        return again or self.phase in ENDED or self.phase is Phase.WAITING
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What somebody has asked for.
+
+    Attributes:
+        stop: To end Ray and the supervisor.
+        finish: Not to start Ray again once it has ended.
+        restart: To end Ray in order and start it again.
+    """
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    restart: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ControlServer:
     """Answers whoever asks.
 
     Args:
-        now: The phase that the cluster is in, and why.
-        stop: Set when somebody asks for a stop.
-        finish: Set when somebody asks not to start Ray again once it has ended.
+        now: Where the node is.
+        wishes: Where it is noted what somebody asks for.
     """
 
-    def __init__(
-        self, now: Callable[[], tuple[Phase, str]], *, stop: asyncio.Event, finish: asyncio.Event
-    ) -> None:
+    def __init__(self, now: Callable[[], Standing], wishes: Wishes) -> None:
         self._now = now
-        self._stop = stop
-        self._finish = finish
+        self._wishes = wishes
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
@@ -60,28 +89,40 @@ class ControlServer:
             if not is_same_user(writer.get_extra_info("socket")):
                 return
             asked = json.loads(await asyncio.wait_for(reader.readline(), _ASK_SECONDS))
-            if asked == {"do": "stop"}:
-                self._stop.set()
-                await self._report_end(writer)
-            else:
-                if asked == {"do": "finish"}:
-                    self._finish.set()
-                self._send(writer)
+            await self._fulfil(asked, writer)
             await writer.drain()
         except (OSError, ValueError, asyncio.TimeoutError):
             return  # a client that went away or speaks another language
         finally:
             writer.close()
 
-    async def _report_end(self, writer: asyncio.StreamWriter) -> None:
-        async with self._changed:
-            while not self._send(writer):
-                await self._changed.wait()
+    async def _fulfil(self, asked: object, writer: asyncio.StreamWriter) -> None:
+        if asked == {"do": "stop"}:
+            self._wishes.stop.set()
+            await self._report(writer, until=Standing.has_ended)
+        elif asked == {"do": "restart"}:
+            life = self._now().life
+            self._wishes.restart.set()
+            await self._report(writer, until=lambda now: now.is_settled_after(life))
+        else:
+            if asked == {"do": "finish"}:
+                self._wishes.finish.set()
+            await self._report(writer, until=Standing.has_ended, once=True)
 
-    def _send(self, writer: asyncio.StreamWriter) -> bool:
-        """Write where the cluster is; whether that is its end."""
-        phase, reason = self._now()
-        done = phase in ENDED
-        answer = {"phase": phase.value, "reason": reason, "done": done}
-        writer.write(json.dumps(answer).encode() + b"\n")
-        return done
+    async def _report(
+        self,
+        writer: asyncio.StreamWriter,
+        *,
+        until: Callable[[Standing], bool],
+        once: bool = False,
+    ) -> None:
+        """Write where the node is, again at each change, up to what is waited for."""
+        async with self._changed:
+            while True:
+                now = self._now()
+                done = until(now)
+                answer = {"phase": now.phase.value, "reason": now.reason, "done": done}
+                writer.write(json.dumps(answer).encode() + b"\n")
+                if done or once:
+                    return
+                await self._changed.wait()

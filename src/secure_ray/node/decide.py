@@ -22,6 +22,7 @@ from secure_ray.policy.limits import Limits, decide_limits
 from secure_ray.policy.ports import open_to_anybody
 from secure_ray.policy.ray_flags import parse_ray_flags, render_ray_flags
 from secure_ray.policy.review import Request, Verdict, review
+from secure_ray.policy.store import StoreKind, choose_store, judge_store
 from secure_ray.policy.versions import judge_private, judge_ray
 from secure_ray.settings.resolve import DEFAULT
 
@@ -64,6 +65,7 @@ class Decision:
         held_back: Variables of the caller that steer Ray and do not reach it.
         notices: What a person should know: what was not passed on.
         address: What this node listens on.
+        store: What keeps a head's control store.
     """
 
     settings: Settings
@@ -74,6 +76,7 @@ class Decision:
     held_back: frozenset[str]
     notices: tuple[str, ...]
     address: str = LOOPBACK
+    store: StoreKind = StoreKind.MEMORY
 
 
 def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) -> Decision:
@@ -121,6 +124,11 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         *_not_overridden(
             judge_bind(settings.network.bind, loaded.resolved.origin["network.bind"]), settings, now
         ),
+        *_not_overridden(
+            judge_store(settings.store, settings.redis, versions["ray"], loaded.resolved.origin),
+            settings,
+            now,
+        ),
     )
     if refusals:
         raise RefusedError(refusals)
@@ -137,6 +145,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         held_back=held_back(verdict) & frozenset(environ),
         notices=_notices(verdict, versions["ray"]),
         address=_address(wish, settings, loaded.resolved.origin, now),
+        store=choose_store(settings.store, settings.redis, versions["ray"]),
     )
 
 

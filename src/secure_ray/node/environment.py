@@ -99,6 +99,7 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
     cluster_id: str,
     place: Place = LOCAL,
     guard: Path | None = None,
+    store: Mapping[str, str] = _NOBODY,
 ) -> dict[str, str]:
     """The environment of Ray's processes and of every job that they start.
 
@@ -112,6 +113,7 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
         cluster_id: The mark of the cluster's processes.
         place: The node's place.
         guard: The bind guard's library, in private mode.
+        store: What says where the control store keeps its state, on a head.
     """
     environment = select_passed(caller, tuple(settings.environment.pass_))
     # After the caller's: a pattern such as "P*" must not bring in the caller's search path.
@@ -133,6 +135,7 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
     }
     if not place.is_head:
         environment[SESSION_VARIABLE] = str(run.ray)
+    environment |= store
     # After what secure-ray sets: policy let these through, some of them by an override.
     environment |= variables
     # Only then: an override that lets a library of the user's in must not take the guard out.

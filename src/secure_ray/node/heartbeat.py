@@ -39,7 +39,8 @@ class HeartbeatLoop:
         orders: The head's last orders.
         nodes: Who is in the cluster, by the head's last word.
         trouble: Why the head does not answer; "" while it does, or before it was asked.
-        epoch: Another one after each start of the head's Ray; "" until the head has told.
+        epoch: Which session the head's control store knows; "" while its Ray does not run, and
+            until the head has told.
     """
 
     def __init__(

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, SecureRayError
 from secure_ray.base.files import write_private
+from secure_ray.node.identity import pki_paths
 from secure_ray.node.place import RENEW
 from secure_ray.pki.facts import read_facts
 from secure_ray.pki.lifetimes import RENEW_AT
-from secure_ray.pki.store import LeafFiles, PkiPaths
+from secure_ray.pki.store import LeafFiles
 from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
@@ -58,10 +59,9 @@ async def keeping_own_leaf(
                     log.info("%s", change)
                 told = ""
             except (SecureRayError, OSError) as error:
-                why = error.cause if isinstance(error, SecureRayError) else str(error.strerror)
-                if why != told:
-                    log.error("the certificate is not renewed: %s", why)
-                told = why
+                if _cause(error) != told:
+                    log.warning("the certificate is not renewed: %s", _cause(error))
+                told = _cause(error)
 
     task = asyncio.create_task(keep())
     try:
@@ -98,8 +98,7 @@ async def _keep_leaf(
             try:
                 leaf = await renew_leaf(plan, heartbeats, clock=clock)
             except (SecureRayError, OSError) as error:
-                why = error.cause if isinstance(error, SecureRayError) else str(error.strerror)
-                log.error("the certificate is not renewed: %s", why)
+                log.warning("the certificate is not renewed: %s", _cause(error))
                 await asyncio.sleep(_FAILED_SECONDS)
                 continue
             log.info("the certificate is renewed: until %s", leaf.not_after.isoformat())
@@ -124,8 +123,8 @@ async def renew_leaf(
     """
     from secure_ray.pki.enrolment import UnusableLeafError, keep_renewal, renewal_request
 
-    pki = PkiPaths(plan.paths.pki, plan.paths.passphrase)
-    request, _ = await asyncio.to_thread(renewal_request, pki)
+    pki = pki_paths(plan.paths, plan.pki)
+    request, _ = await asyncio.to_thread(renewal_request, pki, plan.pki.leaf_key)
     async with heartbeats.client() as client:
         answer = await client.renew(request.decode())
     try:
@@ -153,6 +152,10 @@ async def fetch_token(plan: LaunchPlan, heartbeats: HeartbeatLoop) -> bool:
         return False
     await asyncio.to_thread(write_private, plan.paths.token, token.reveal().encode())
     return True
+
+
+def _cause(error: SecureRayError | OSError) -> str:
+    return error.cause if isinstance(error, SecureRayError) else str(error.strerror or error)
 
 
 def _leaf(plan: LaunchPlan) -> CertificateFacts:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from secure_ray.base.errors import InconclusiveError
 from secure_ray.network.grpc_probe import Identity
 from secure_ray.network.listeners import Kind, listeners_of
 from secure_ray.network.served import served_chain
@@ -12,13 +16,63 @@ from secure_ray.pki.dress import read_shown
 from secure_ray.policy.ports import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from secure_ray.network.listeners import Listener
     from secure_ray.node.plan import LaunchPlan
     from secure_ray.pki.dress import Shown
+    from secure_ray.pki.facts import CertificateFacts
 
 _TIMEOUT = 3.0
+_EVERY_SECONDS = 30.0
+_MOST_TOLD = 8
+
+
+class LiveLook:
+    """What the node's ports showed when they were last looked at; see `looking`.
+
+    Attributes:
+        shown: How many ports show which leaf, those that end first before the others.
+    """
+
+    def __init__(self) -> None:
+        self.shown: tuple[tuple[CertificateFacts, int], ...] = ()
+        self._due = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Look again now: Ray has started anew."""
+        self._due.set()
+
+    async def _run(self, look: Callable[[], tuple[Shown, ...]]) -> None:
+        while True:
+            try:
+                found = await asyncio.to_thread(look)
+            except (InconclusiveError, OSError):
+                found = ()
+            count = Counter(one.leaf for one in found)
+            first = sorted(count.items(), key=lambda item: item[0].not_after)
+            self.shown = tuple(first[:_MOST_TOLD])
+            try:
+                await asyncio.wait_for(self._due.wait(), _EVERY_SECONDS)
+            except asyncio.TimeoutError:
+                continue
+            self._due.clear()
+
+
+@asynccontextmanager
+async def looking(look: Callable[[], tuple[Shown, ...]]) -> AsyncIterator[LiveLook]:
+    """Look every half minute what the node's ports show, as long as this lasts.
+
+    Args:
+        look: `look_live` for this node; runs in a thread.
+    """
+    live = LiveLook()
+    task = asyncio.create_task(live._run(look))  # noqa: SLF001  # its own maker
+    try:
+        yield live
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def look_live(plan: LaunchPlan, supervisor: int) -> tuple[Shown, ...]:

@@ -140,7 +140,8 @@ class NodeList(Struct, frozen=True):
 class Orders(Struct, frozen=True):
     """What a node is to do (such as `drain`), who else is there, and the head's time.
 
-    `epoch` is another one after each start of the head's Ray, whose workers then have to start anew.
+    `epoch` is the session that the head's control store knows, "" while the head's Ray does not
+    run. Where it is another one than before, the workers have to start anew.
     """
 
     orders: tuple[str, ...]

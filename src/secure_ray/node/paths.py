@@ -14,6 +14,7 @@ SECURE_RAY_HOME/                     0700
         nodes.db                     on a head: join tokens and nodes
         pki/                         root, issuing CA, the node's leaf
         spill/                       objects that do not fit into memory
+        store/                       on a head: the control store in RocksDB, of one Ray and Python
 RUN/                                 0700, short: a socket's path ends at 107 bytes
     control.sock                     the CLI talks to the supervisor
     ray/                             Ray's own tree, which Ray makes 0777
@@ -105,6 +106,11 @@ class ClusterPaths:
     def pki(self) -> Path:
         """Keys and certificates."""
         return self.directory / "pki"
+
+    @property
+    def store(self) -> Path:
+        """Control stores in RocksDB: a directory for each Ray and Python."""
+        return self.directory / "store"
 
     @property
     def spill(self) -> Path:

@@ -14,9 +14,12 @@ from secure_ray.base.secrets import MASK
 from secure_ray.node.environment import ray_environment
 from secure_ray.node.paths import ClusterPaths, RunPaths
 from secure_ray.node.place import LOCAL, Place
+from secure_ray.node.store import rocksdb_directory, store_environment
 from secure_ray.policy.addresses import LOOPBACK, host_port
 from secure_ray.policy.limits import Limits
 from secure_ray.policy.ports import PortPlan
+from secure_ray.policy.store import StoreKind
+from secure_ray.settings.model import PkiSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,8 +62,10 @@ class LaunchPlan:
         guard: The bind guard's library; None in local mode, which needs none.
         firewall: Whether a firewall is to let in the cluster's nodes alone, where we may have one.
         head_ports: The head's port plan; on the head the same as `ports`.
+        pki: How long certificates live, of what kind keys are, what opens the root key.
         join_from: The networks from which that firewall lets nodes join; empty for the private
             range of the node's address.
+        store: What keeps the control store's state on a head; a worker has none.
     """
 
     cluster_id: str
@@ -82,7 +87,9 @@ class LaunchPlan:
     guard: Path | None
     firewall: bool
     head_ports: PortPlan
+    pki: PkiSettings
     join_from: tuple[str, ...] = ()
+    store: StoreKind = StoreKind.MEMORY
 
     @property
     def control_store(self) -> str:
@@ -130,6 +137,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
     place: Place = LOCAL,
     guard: Path | None = None,
     head_ports: PortPlan | None = None,
+    store: StoreKind = StoreKind.MEMORY,
 ) -> LaunchPlan:
     """Put settings, limits, ports and keys together into one plan.
 
@@ -149,8 +157,12 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         place: Which node of the cluster this is, and what it listens on.
         guard: The bind guard's library, in private mode.
         head_ports: The head's port plan, on a worker.
+        store: What keeps the control store's state. It counts on a head that outlives a program.
     """
     head_ports = head_ports or ports
+    if ephemeral or not place.is_head:
+        store = StoreKind.MEMORY
+    rocksdb = rocksdb_directory(paths, versions["ray"])
     environment = ray_environment(
         caller,
         settings,
@@ -161,7 +173,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         cluster_id=cluster_id,
         place=place,
         guard=guard,
+        store=store_environment(store, settings.redis, rocksdb, cluster_id),
     )
+    kept = (paths.store, rocksdb) if store is StoreKind.ROCKSDB else ()
     return LaunchPlan(
         cluster_id=cluster_id,
         paths=paths,
@@ -178,7 +192,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         ),
         environment=environment,
         working_directory=working_directory or run.temporary,
-        private_directories=(run.directory, run.temporary, paths.spill),
+        private_directories=(run.directory, run.temporary, paths.spill, *kept),
         ports=ports,
         limits=limits,
         versions=dict(versions),
@@ -194,7 +208,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         guard=guard,
         firewall=place.is_private and settings.network.firewall == "auto",
         head_ports=head_ports,
+        pki=settings.pki,
         join_from=settings.network.join_from,
+        store=store,
     )
 
 

@@ -16,12 +16,14 @@ from secure_ray.base.ownership import (
 )
 from secure_ray.network.addresses import same_address
 from secure_ray.network.guard.library import guard_library, self_test
-from secure_ray.node.choose_ports import choose_ports, take_ports
+from secure_ray.node.choose_ports import LET_GO_SECONDS, choose_ports, take_ports
 from secure_ray.node.cluster import Cluster, ensure_cluster, read_cluster, write_cluster
 from secure_ray.node.environment import guard_rules
 from secure_ray.node.identity import prepare_credentials
 from secure_ray.node.place import Place, head_at
 from secure_ray.node.plan import LaunchPlan, build_plan
+from secure_ray.node.sessions import forget_old_sessions
+from secure_ray.node.store import require_redis_files, settle_store
 
 if TYPE_CHECKING:
     import socket
@@ -72,9 +74,10 @@ def prepare(
     place = _place(cluster, decision)
     _require_nothing_planted(paths, cluster.run_paths)
     _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
-    _forget_old_sessions(cluster.run_paths)
+    forget_old_sessions(cluster.run_paths)
+    require_redis_files(settings.redis)
     credentials = prepare_credentials(paths, cluster, settings, place, now=now, ephemeral=ephemeral)
-    ports, reservation = _take_ports(decision, cluster, place)
+    ports, reservation = _take_ports(decision, cluster, place, insist=True)
     with ExitStack() as failed:
         failed.callback(reservation.close)
         write_cluster(paths, replace(cluster, base=ports.base))
@@ -89,10 +92,9 @@ def prepare(
         )
         if plan.guard is not None:
             self_test(plan.guard, guard_rules(plan.place, plan.ports))
+        changes = (*credentials.changes, *settle_store(plan))
         failed.pop_all()
-    return Prepared(
-        plan, reservation, credentials.changes, credentials.warnings, credentials.expires
-    )
+    return Prepared(plan, reservation, changes, credentials.warnings, credentials.expires)
 
 
 def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str]) -> LaunchPlan:
@@ -130,6 +132,7 @@ def _plan(
         place=place,
         guard=guard_library() if place.is_private else None,
         head_ports=membership.ports if membership else None,
+        store=decision.store,
     )
 
 
@@ -149,13 +152,18 @@ def _place(cluster: Cluster, decision: Decision) -> Place:
 
 
 def _take_ports(
-    decision: Decision, cluster: Cluster, place: Place
+    decision: Decision, cluster: Cluster, place: Place, *, insist: bool = False
 ) -> tuple[PortPlan, socket.socket]:
+    """The node's ports; `insist` waits a little for those that the other nodes know."""
     if cluster.membership is not None:
         ports = cluster.membership.ports.for_worker()
-        return ports, take_ports(ports, place.address)
+        return ports, take_ports(ports, place.address, wait=LET_GO_SECONDS if insist else 0.0)
     return choose_ports(
-        decision.settings, cluster.base, decision.versions["ray"], address=place.address
+        decision.settings,
+        cluster.base,
+        decision.versions["ray"],
+        address=place.address,
+        insist=insist and place.is_private,
     )
 
 
@@ -182,21 +190,3 @@ def _require_space(paths: ClusterPaths, run: RunPaths, least: int) -> None:
                 f"({least >> 20} MiB); Ray writes logs and spilled objects there",
                 fix="free some space, or lower limits.min_free_disk",
             )
-
-
-_SESSIONS_KEPT = 3
-
-
-def _forget_old_sessions(run: RunPaths) -> None:
-    """Keep the logs of the last starts; Ray itself never removes a session."""
-    from secure_ray.base.files import remove_tree
-
-    sessions = sorted(
-        entry for entry in run.ray.glob("session_2*") if entry.is_dir() and not entry.is_symlink()
-    )
-    for session in sessions[:-_SESSIONS_KEPT]:
-        remove_tree(session)
-    # Names the last head's address. Ray refuses to start at the same one again when it also finds
-    # that address on the command line of any process, of whatever namespace (Ray 2.60.0,
-    # scripts/scripts.py, _private/services.py `find_gcs_addresses`).
-    (run.ray / "ray_current_cluster").unlink(missing_ok=True)

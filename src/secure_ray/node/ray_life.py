@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Printed by Ray 2.52.1 to 2.60.0 (scripts/scripts.py) once every process is up.
 _READY_LINE = b"Ray runtime started."
+_FAILED_CHECK, _STATUS = "Check failed:", "Status not OK:"
 _LAST_WORDS_SECONDS = 2.0
 _OUTPUT_KEPT = 40
 
@@ -33,6 +34,7 @@ class RayLife:
         self._process = process
         self._log = log
         self._output: list[str] = []
+        self._failed_check = ""
         self._ready = asyncio.Event()
         self._reader = asyncio.create_task(self._read_output())
 
@@ -104,11 +106,21 @@ class RayLife:
             if text:
                 self._log.debug("ray: %s", text)
                 self._output = [*self._output[-_OUTPUT_KEPT:], text]
+                # A long list of addresses follows it.
+                check = text.partition(_FAILED_CHECK)[2].rpartition(_STATUS)[2].strip()
+                self._failed_check = self._failed_check or check
             if _READY_LINE in line:
                 self._ready.set()
 
     def _last_words(self) -> str:
-        """The line of Ray's output that says best what went wrong: the last one that raises."""
+        """The line of Ray's output that says best what went wrong: the last one that raises.
+
+        Ray's C++ part rather ends at a check that fails.
+        """
+        if self._failed_check:
+            where = self._plan.environment.get("RAY_REDIS_ADDRESS")
+            beside = f" (the control store is at {where})" if where else ""
+            return f"{_FAILED_CHECK} {self._failed_check}{beside}"
         telling = [line for line in self._output if "Error" in line or "rror:" in line]
         return (telling or self._output or ["it printed nothing"])[-1]
 

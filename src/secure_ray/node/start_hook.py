@@ -1,12 +1,13 @@
 """Runs inside `ray start` before any process: Ray's own hook, `RAY_START_HOOK`.
 
 Three changes. The Ray Client server stays off: `ray start` has no option for that and starts it
-whenever its dependencies are there (Ray 2.60.0, scripts/scripts.py). The dashboard is started
-beside the raylet instead of before it, which saves about a quarter of the start: Ray's own order
-has each wait for the other's imports. And what nobody waits for gives way to what somebody does:
-on few cores the start is a matter of CPU.
+whenever its dependencies are there (Ray 2.60.0, scripts/scripts.py). What opens the control store is
+for gcs_server alone (`store_hook`). And processes are started in another order and at another
+priority: the dashboard beside the raylet instead of before it, which saves about a quarter of the
+start, since Ray's own order has each wait for the other's imports; and what nobody waits for gives
+way to what somebody does.
 
-The last two are a shortcut through private names. They are taken only for the Ray versions that the
+The last is a shortcut through private names. It is taken only for the Ray versions that the
 tests cover and only when the names are as expected; otherwise Ray starts in its own order.
 """
 
@@ -16,7 +17,15 @@ import inspect
 import os
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from secure_ray.node.store_hook import (
+    PASSWORD_FILE_VARIABLE,
+    STORE_VARIABLES,
+    password_node,
+    withdrawing_node,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +49,13 @@ def apply(ray_params: Any, head: bool) -> None:  # noqa: FBT001  # Ray's signatu
     import ray
     from ray._private import node as ray_node
 
+    if not os.environ.keys().isdisjoint(STORE_VARIABLES):
+        ray_node.Node = withdrawing_node(ray_node.Node)
+    if PASSWORD_FILE_VARIABLE in os.environ:
+        from ray._private import services
+
+        directory = Path(os.environ["TMPDIR"])
+        ray_node.Node = password_node(ray_node.Node, services, directory)
     if os.environ.get("SECURE_RAY_START") != "stock" and shortcut_fits(
         ray.__version__, ray_node.Node
     ):

@@ -8,12 +8,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from secure_ray.base.processes import descendants, marked, stop_all
+from secure_ray.base.processes import descendants, marked, stop_all, titled_in_session
 from secure_ray.node.environment import INSTANCE_VARIABLE
 
 if TYPE_CHECKING:
     import psutil
 
+    from secure_ray.base.processes import ProcessIdentity
     from secure_ray.node.plan import LaunchPlan
 
 # From linux/prctl.h.
@@ -54,9 +55,19 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def cluster_processes(cluster_id: str, root: int | None) -> list[psutil.Process]:
-    """All processes of a cluster: those below `root`, and those that carry the cluster's mark."""
+def cluster_processes(
+    cluster_id: str, root: int | None, ray: ProcessIdentity | None = None
+) -> list[psutil.Process]:
+    """All processes of a cluster.
+
+    Args:
+        cluster_id: The mark that they carry.
+        root: The process below which they are, where it lives.
+        ray: A `ray start` that may have ended; what it began is in its session.
+    """
     found = {process.pid: process for process in marked(INSTANCE_VARIABLE, cluster_id)}
+    if ray is not None:
+        found |= {process.pid: process for process in titled_in_session(ray)}
     if root is not None:
         found |= {process.pid: process for process in descendants(root)}
     return list(found.values())
@@ -88,16 +99,22 @@ async def stop_ray(ray: asyncio.subprocess.Process, cluster_id: str, own_pid: in
     return await asyncio.to_thread(stop_leftovers, cluster_id, own_pid)
 
 
-def stop_leftovers(cluster_id: str, root: int | None) -> list[str]:
+def stop_leftovers(
+    cluster_id: str, root: int | None, ray: ProcessIdentity | None = None
+) -> list[str]:
     """Stop the processes of a cluster that have no `ray start` above them any more.
+
+    Args:
+        cluster_id: As in `cluster_processes`.
+        root: As there.
+        ray: As there.
 
     Returns:
         A line for each process that was found.
-
     """
     from secure_ray.base.processes import describe
 
-    leftovers = cluster_processes(cluster_id, root)
+    leftovers = cluster_processes(cluster_id, root, ray)
     lines = [describe(process) for process in leftovers]
     stuck = {process.pid for process in stop_all(leftovers, grace=_KILL_GRACE)}
     return [

@@ -6,6 +6,7 @@ r"""The supervisor: one process per cluster and node that starts, has proven and
 On a head it restarts nothing by itself: when one of Ray's processes ends it says so in the record,
 in the log and in its exit code. A worker's Ray ends when its head is away for long; then the phase
 is "waiting", and Ray is started again when the head is back. When the proof fails Ray is stopped.
+Asked to (`control`), it ends Ray in order and starts it again: running -> stopping -> starting.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -26,18 +26,19 @@ from secure_ray.base.errors import (
     FailedError,
     IncompleteError,
     InconclusiveError,
-    RejectedError,
     SecureRayError,
 )
 from secure_ray.base.files import make_private_directory
 from secure_ray.base.locks import lock
 from secure_ray.base.processes import ProcessIdentity, plain_text
 from secure_ray.node.beside import beside
-from secure_ray.node.control_server import ControlServer
+from secure_ray.node.control_server import ControlServer, Standing, Wishes
 from secure_ray.node.draining import OwnDrain
+from secure_ray.node.following import Following
+from secure_ray.node.identity import leaf_expires
 from secure_ray.node.instance import Instance, Phase, write_instance
-from secure_ray.node.place import DRAIN, HALT, is_held_back
 from secure_ray.node.ray_life import RayLife
+from secure_ray.node.sessions import make_way, session_name
 from secure_ray.node.start_ray import adopt_orphans
 from secure_ray.node.watch import CoreProcesses, Every, reap_orphans, why_ray_ended
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from secure_ray.base.clock import Clock
     from secure_ray.node.beside import Members, OpenDoor
-    from secure_ray.node.heartbeat import HeartbeatLoop
     from secure_ray.node.plan import LaunchPlan
 
 _WATCH_SECONDS = 1.0
@@ -57,8 +57,7 @@ _PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0)
 # A worker's Ray that ran once is started again after everything but these: it was open, or is not
 # wanted any more.
 _STAYS_DOWN = frozenset({"SR-AUDIT-000", "SR-JOIN-045", "SR-JOIN-046"})
-# A node that starts looks for its head for 20 seconds.
-_REACH_LOOKS, _REACH_SECONDS = 100, 0.2
+_RESTART = "asked to start Ray again"
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,14 @@ class Supervisor:
         self._log = log
         self._clock = clock
         self._parent = parent
-        self._stop = asyncio.Event()
-        self._finish = asyncio.Event()
-        self._control = ControlServer(self._now, stop=self._stop, finish=self._finish)
+        self._wishes = Wishes()
+        self._stop = self._wishes.stop
+        self._control = ControlServer(self._now, self._wishes)
         self._has_run = False
         self._lost = ""
-        self._heartbeats: HeartbeatLoop | None = None
-        self._epoch = ""
+        self._following: Following | None = None
+        self._life = 0
+        self._session = ""
         now = clock().isoformat(timespec="seconds")
         self._instance = Instance(
             plan=plan,
@@ -180,107 +180,117 @@ class Supervisor:
                 open_door=self._given.open_door,
                 members=self._given.members,
                 now=lambda: self._instance,
+                epoch=lambda: self._session,
                 log=self._log,
             ) as heartbeats:
                 if heartbeats is None:
-                    await self._one_life()
+                    await self._head_lives()
                 else:
-                    self._heartbeats = heartbeats
-                    await self._lives(heartbeats)
+                    self._following = Following(
+                        heartbeats,
+                        head=self._plan.place.head,
+                        pause=self._pause,
+                        clock=self._clock,
+                    )
+                    await self._worker_lives(self._following)
         except Exception as error:
             await self._enter(Phase.FAILED, _cause(error))
             raise
         await self._enter(Phase.STOPPED, "asked to stop")
 
-    async def _lives(self, heartbeats: HeartbeatLoop) -> None:
+    async def _head_lives(self) -> None:
+        await self._one_life()
+        while self._wishes.restart.is_set() and not self._stop.is_set():
+            await self._one_life()
+
+    async def _worker_lives(self, following: Following) -> None:
         """A worker's Ray ends with its head's; it is started again once the head is back."""
-        await self._until_reached(heartbeats)
-        if is_held_back(heartbeats.orders):  # also over a restart of this host
-            await self._until_wanted(heartbeats)
+        await following.until_reached()
+        if following.held_back:  # also over a restart of this host
+            await self._until_wanted(following)
         pauses = iter(_PAUSES)
         while not self._stop.is_set():
             try:
-                await self._one_life(heartbeats)
+                await self._one_life(following)
             except (SecureRayError, OSError) as error:
                 # What never ran is told to whoever started it; what is open stays closed.
                 if not self._has_run or getattr(error, "code", "") in _STAYS_DOWN:
                     raise
-                if self._finish.is_set():
+                if self._wishes.finish.is_set():
                     return
                 why = f"{_cause(error)}; Ray starts again when the head is back"
                 await self._enter(Phase.WAITING, why)
-            if self._stop.is_set():
-                return
-            await self._pause(next(pauses, _PAUSES[-1]))
-            await self._until_wanted(heartbeats)
-            if self._stop.is_set():
-                return
+            if self._wishes.restart.is_set() or await self._pause(next(pauses, _PAUSES[-1])):
+                continue
+            await self._until_wanted(following)
 
-    async def _until_reached(self, heartbeats: HeartbeatLoop) -> None:
-        """Wait for the head's first word: without it, Ray would look for it for two minutes."""
-        for _ in range(_REACH_LOOKS):
-            _require_member(heartbeats)
-            if heartbeats.reached.is_set() or self._stop.is_set():
-                return
-            await self._pause(_REACH_SECONDS)
-        raise FailedError(
-            "SR-JOIN-050",
-            f"the head {self._plan.place.head} does not answer: {heartbeats.trouble}",
-            fix="secure-ray status on the head shows whether it is up; then run this again",
+    async def _until_wanted(self, following: Following) -> None:
+        await following.until_wanted(
+            expires=lambda: leaf_expires(self._plan.paths),
+            on_held_back=lambda why: self._enter(Phase.WAITING, why),
         )
 
-    async def _until_wanted(self, heartbeats: HeartbeatLoop) -> None:
-        """Wait until the head answers and wants this node, or somebody asks to stop."""
-        heartbeats.ask_again()  # it may have given orders since
-        told = False
-        while not self._stop.is_set():
-            _require_member(heartbeats)
-            self._require_valid_leaf()
-            if heartbeats.reached.is_set() and not is_held_back(heartbeats.orders):
-                return
-            if is_held_back(heartbeats.orders) and not told:
-                told = True
-                await self._enter(Phase.WAITING, _why_held_back(heartbeats.orders))
-            await self._pause(_WATCH_SECONDS)
-
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; whether somebody has asked to stop."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
+        return self._stop.is_set()
 
-    async def _one_life(self, heartbeats: HeartbeatLoop | None = None) -> None:
-        await self._enter(Phase.STARTING, "")
-        self._epoch = heartbeats.epoch if heartbeats is not None else ""
+    async def _one_life(self, following: Following | None = None) -> None:
+        reason = _RESTART if self._wishes.restart.is_set() else ""
+        self._wishes.restart.clear()
+        self._life, self._session = self._life + 1, ""
+        await self._enter(Phase.STARTING, reason)
+        if following is not None:
+            following.begin_life()
+            await following.take_token(self._plan)
+        make_way(self._plan.run)
+        self._read_leaf()
         ray = await RayLife.begin(self._plan, self._log)
         self._instance = replace(self._instance, ray=ray.identity, sound=False)
+        self._record()  # by it what we leave behind is found, should we be killed
         try:
             await ray.until_ready(self._stop)
             if not self._stop.is_set():
+                self._session = session_name(self._plan.run)
                 await self._until_proven(ray)
-                await self._watch(ray, heartbeats)
-            await self._enter(Phase.STOPPING, "asked to stop")
+                await self._watch(ray, following)
+            restarts = self._wishes.restart.is_set() and not self._stop.is_set()
+            await self._enter(Phase.STOPPING, _RESTART if restarts else "asked to stop")
         except Exception as error:
             self._log.error("%s", _cause(error))
             raise
         finally:
+            self._session = ""
             await ray.end()
+
+    def _read_leaf(self) -> None:
+        """Ray has the leaf that is there when it starts; what was told before may be older."""
+        if self._life > 1:
+            with contextlib.suppress(SecureRayError):  # then Ray says it better
+                expires = leaf_expires(self._plan.paths).isoformat(timespec="seconds")
+                self._instance = replace(self._instance, certificate_expires=expires)
 
     async def _enter(self, phase: Phase, reason: str) -> None:
         now = self._clock().isoformat(timespec="seconds")
         reason = plain_text(reason)  # it goes into JSON, and may hold what a job made up
         self._instance = replace(self._instance, phase=phase, reason=reason, since=now)
+        self._record()
+        self._log.info("%s %s", phase.value, reason)
+        self._emit({"event": phase.value, "reason": reason})
+        await self._control.tell()
+        if self._following is not None:
+            self._following.hurry()
+
+    def _record(self) -> None:
         try:
             write_instance(self._instance)
         except SecureRayError as error:
             # A full disk must not keep Ray from being watched or stopped.
             self._log.error("%s: %s", error.code, error.cause)  # it says enough
-        self._log.info("%s %s", phase.value, reason)
-        self._emit({"event": phase.value, "reason": reason})
-        await self._control.tell()
-        if self._heartbeats is not None:
-            self._heartbeats.hurry()
 
-    def _now(self) -> tuple[Phase, str]:
-        return self._instance.phase, self._instance.reason
+    def _now(self) -> Standing:
+        return Standing(self._instance.phase, self._instance.reason, self._life)
 
     async def _until_proven(self, ray: RayLife) -> None:
         await self._enter(Phase.PROVING, "")
@@ -299,46 +309,35 @@ class Supervisor:
         self._has_run = True
         await self._enter(Phase.RUNNING, proven.reason)
 
-    async def _watch(self, ray: RayLife, heartbeats: HeartbeatLoop | None) -> None:
+    async def _watch(self, ray: RayLife, following: Following | None) -> None:
+        """Until somebody asks to stop or to restart.
+
+        Raises:
+            IncompleteError: Ray ended, or has to.
+        """
         core, self._lost = CoreProcesses.below(ray.pid), ""
         strays, drains = Every(_LOOK_SECONDS), OwnDrain(self._plan, self._log)
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or self._wishes.restart.is_set()):
             await self._pause(_WATCH_SECONDS)
             reap_orphans(keep=ray.pid)
             if self._plan.ephemeral and os.getppid() != self._parent:
                 self._log.info("the program that started this cluster has ended")
                 return
-            if heartbeats is not None:
-                self._require_same_head(heartbeats)
-                drains.follow(heartbeats.orders)
+            if following is not None and (why := following.require_same_head()):
+                raise self._ray_died(why)
+            if following is not None:
+                drains.follow(following.orders)
             if ray.exit_code is not None and not self._stop.is_set():
                 raise self._ray_died(why_ray_ended(self._plan.run.ray, ray.exit_code))
             lost = core.newly_lost()
             # `ray start` goes on without a raylet that was drained, yet the node is gone by then.
-            if heartbeats is not None and any(name.startswith("raylet") for name in lost):
+            if following is not None and any(name.startswith("raylet") for name in lost):
                 raise self._ray_died(f"{', '.join(lost)} ended")
             if lost and ray.exit_code is None:
                 self._lost = f"{', '.join(lost)} ended"
                 await self._enter(Phase.DEGRADED, self._lost)
             if self._plan.place.is_private and strays.due():
                 await self._look_for_strays()
-
-    def _require_same_head(self, heartbeats: HeartbeatLoop) -> None:
-        _require_member(heartbeats)
-        self._epoch = self._epoch or heartbeats.epoch
-        if heartbeats.epoch != self._epoch:
-            # The raylet would go on looking for the old one for a minute.
-            raise self._ray_died("its head has started anew")
-        if HALT in heartbeats.orders:
-            raise self._ray_died("its head has ordered its end")
-
-    def _require_valid_leaf(self) -> None:
-        if self._clock() >= datetime.fromisoformat(self._instance.certificate_expires):
-            raise FailedError(
-                "SR-JOIN-045",
-                "this node's certificate has expired",
-                fix="on the head: secure-ray join-token create; then join again from here",
-            )
 
     def _ray_died(self, why: str) -> IncompleteError:
         return IncompleteError(
@@ -365,20 +364,6 @@ class Supervisor:
         except (OSError, psutil.Error) as error:
             return f"what listens here cannot be told ({type(error).__name__})"
         return f"open where it should not be: {', '.join(strays)}" if strays else ""
-
-
-def _why_held_back(orders: tuple[str, ...]) -> str:
-    return "drained by the head" if DRAIN in orders else "held back by the head for a rotation"
-
-
-def _require_member(heartbeats: HeartbeatLoop) -> None:
-    if heartbeats.revoked.is_set():
-        raise RejectedError(
-            "SR-JOIN-046",
-            "the head has revoked this node, so its Ray was stopped",
-            fix="secure-ray reset here; then join with a new token, from "
-            "secure-ray join-token create on the head",
-        )
 
 
 def _cause(error: Exception) -> str:

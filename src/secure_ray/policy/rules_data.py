@@ -13,7 +13,7 @@ DATA_RULES = (
         "a Redis password would be given to Ray",
         "Ray puts it on the command line of gcs_server, where every user of the host reads it "
         "(CVE-2025-1979 and after).",
-        "Use Ray's own store; secure-ray needs no Redis.",
+        "Name a file with it in `[redis] password_file`; it then gets to Ray on no command line.",
         _NO,
         Severity.HIGH,
     ),
@@ -21,7 +21,8 @@ DATA_RULES = (
         "SR-DATA-002",
         "the control store would live in a Redis that is not encrypted",
         "It holds functions as pickles and jobs' variables: who can write there runs code.",
-        "Use a rediss:// address with a client certificate, or no Redis.",
+        "Use a rediss:// address in `[redis]`, with a CA and a password or a client certificate; or "
+        "no Redis: Ray's own store is the default.",
         _YES,
         Severity.CRITICAL,
     ),
@@ -58,6 +59,16 @@ DATA_RULES = (
         "Let the job read it from a 0600 file.",
         _YES,
         Severity.HIGH,
+    ),
+    Rule(
+        "SR-DATA-007",
+        "the control store would live in a Redis that anybody may use",
+        "Whoever can write there runs code in the cluster, and on loopback that is every user of "
+        "this host.",
+        "Have Redis ask for a password or a client certificate, and give it: `[redis] "
+        "password_file`, or cert_file and key_file.",
+        _NO,
+        Severity.CRITICAL,
     ),
     Rule(
         "SR-LOG-001",

@@ -191,6 +191,14 @@ RAY_RULES = (
         _NO,
         Severity.CRITICAL,
     ),
+    Rule(
+        "SR-VER-007",
+        "the RocksDB store on a Ray that has none",
+        "Ray has it since 2.57.1; an older one would keep its state in memory without a word.",
+        'pip install --upgrade \'ray[default]\'; or `[store] kind` with "auto" or "memory".',
+        _NO,
+        Severity.MEDIUM,
+    ),
     failure(
         "SR-VER-006",
         "an advisory file that cannot be read",

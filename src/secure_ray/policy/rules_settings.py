@@ -120,6 +120,19 @@ SETTINGS_RULES = (
         "address (ip route get HEAD shows the one taken).",
     ),
     failure(
+        "SR-CFG-021",
+        "`[store] kind` and `[redis]` do not fit together",
+        "A Redis that is set and not used, or used and not set, is not what was meant.",
+        'Set redis.address and leave store.kind at "auto"; or take [redis] out.',
+    ),
+    failure(
+        "SR-CFG-022",
+        "the file of the Redis password holds none",
+        "It should be one line without spaces: what cannot be handed over as it is would be refused "
+        "by Redis, or read as something else.",
+        "Write the password into it, and nothing else; chmod 0600.",
+    ),
+    failure(
         "SR-CLI-001",
         "the command line cannot be understood",
         "An option or argument is unknown, missing or of the wrong kind.",
@@ -137,6 +150,19 @@ SETTINGS_RULES = (
         "no rule or error of that name",
         "Perhaps it is misspelt, or of another version of secure-ray.",
         "secure-ray explain lists all of them.",
+    ),
+    failure(
+        "SR-CFG-023",
+        "two ways to rotate were asked for at once",
+        "--resume goes on with what an earlier run began, --rollback takes it back, --ca begins "
+        "something new.",
+        "Give one of them.",
+    ),
+    failure(
+        "SR-CFG-024",
+        "this is a worker, and only the head knows all certificates",
+        "The head issues them, and it alone can tell what every node shows.",
+        "Run it on the head.",
     ),
     failure(
         "SR-DEPLOY-001",

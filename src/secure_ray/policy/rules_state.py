@@ -107,4 +107,18 @@ STATE_RULES = (
         "what was proven of it are unknown to this version, so no program joins it.",
         "secure-ray down, then secure-ray up --head; or use the version that started it.",
     ),
+    failure(
+        "SR-STATE-011",
+        "Ray is stopped, and its store in Redis is not cleared",
+        "Redis did not answer. The next start would go on with what is there.",
+        "Run secure-ray down again once Redis answers. Or give `[redis] namespace` another name: the "
+        "old keys then stay there.",
+    ),
+    failure(
+        "SR-STATE-012",
+        "a node's Ray was stopped for a restart and has not come back",
+        "What it failed at is told with it. On a head with a store nothing is lost by that: the next "
+        "start goes on with it.",
+        "secure-ray status says what failed; then secure-ray up --head, on a worker secure-ray up.",
+    ),
 )

@@ -25,7 +25,6 @@ class Check(Enum):
     NOT_LOOPBACK = "an address beyond loopback"
     NOT_HTTPS = "an address that is not https://"
     PLAIN_HTTP = "an http:// URL anywhere in it"
-    PLAIN_REDIS = "an address that is not rediss://"
     INSTALLER_OPTIONS = "options for the installer, or a plain http:// source"
     EACH_KEY = "judged key by key"
 
@@ -64,7 +63,6 @@ ANY = Unsafe(Check.ANY)
 NOT_LOOPBACK = Unsafe(Check.NOT_LOOPBACK)
 NOT_HTTPS = Unsafe(Check.NOT_HTTPS)
 PLAIN_HTTP = Unsafe(Check.PLAIN_HTTP)
-PLAIN_REDIS = Unsafe(Check.PLAIN_REDIS)
 INSTALLER_OPTIONS = Unsafe(Check.INSTALLER_OPTIONS)
 EACH_KEY = Unsafe(Check.EACH_KEY)
 # A switch that must stay off (on): whatever is not plainly off (on) counts as unsafe.
@@ -168,6 +166,5 @@ _PREDICATES: dict[Check, Callable[[object], bool]] = {
     Check.NOT_LOOPBACK: _beyond_loopback,
     Check.NOT_HTTPS: lambda value: not as_text(value).startswith("https://"),
     Check.PLAIN_HTTP: _has_plain_http,
-    Check.PLAIN_REDIS: lambda value: not as_text(value).startswith("rediss://"),
     Check.INSTALLER_OPTIONS: _has_installer_options,
 }

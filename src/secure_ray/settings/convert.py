@@ -188,8 +188,9 @@ def _unknown(path: Path) -> str:
 
 
 def _show(path: Path, value: object) -> str:
-    # A passphrase may stand where its file's path belongs, a token among variables.
-    private = path[0] == "environment" or path[-1] == "passphrase_file"
+    # A passphrase may stand where its file's path belongs, a password in an address, a token among
+    # variables.
+    private = path[0] in {"environment", "redis"} or path[-1] == "passphrase_file"
     if private or isinstance(value, Mapping):
         return ""
     text = json.dumps(value, default=str)

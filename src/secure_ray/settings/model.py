@@ -19,6 +19,7 @@ from secure_ray.settings.values import (
     Count,
     FlagName,
     Fraction,
+    HostName,
     Network,
     PathText,
     Port,
@@ -26,6 +27,8 @@ from secure_ray.settings.values import (
     PositiveAmount,
     PositiveSize,
     Reason,
+    RedisAddress,
+    RedisName,
     ResourceName,
     RotationSize,
     RuleId,
@@ -211,6 +214,50 @@ class StartSettings(Struct, frozen=True, kw_only=True):
     order: Literal["parallel", "stock"] = "parallel"
 
 
+class StoreSettings(Struct, frozen=True, kw_only=True):
+    """Where the head's control store keeps what it must still know after a restart.
+
+    `kind = "auto"` is Redis where `[redis]` has an address, else RocksDB where Ray has it.
+    """
+
+    kind: Literal["auto", "memory", "rocksdb", "redis"] = "auto"
+
+
+class RedisSettings(Struct, frozen=True, kw_only=True):
+    """A Redis that keeps the control store; `namespace` begins its keys there."""
+
+    address: RedisAddress | None = None
+    username: RedisName | None = None
+    password_file: PathText | None = None
+    ca_file: PathText | None = None
+    cert_file: PathText | None = None
+    key_file: PathText | None = None
+    server_name: HostName | None = None
+    namespace: RedisName | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        if given and self.address is None:
+            raise ValueError(f"has no address, but {given[0]}")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("needs cert_file and key_file, or neither")
+        if self.username is not None and self.password_file is None:
+            raise ValueError("has a username without a password_file")
+        if self.is_encrypted and self.ca_file is None:
+            # Ray asks for a chain to a CA, and not for the name: any CA of the system would do.
+            raise ValueError("needs ca_file, the CA that signed this Redis and nothing else")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is reached by TLS."""
+        return self.address is not None and self.address.startswith("rediss://")
+
+    @property
+    def host(self) -> str:
+        """The host in its address."""
+        return (self.address or "").rpartition(":")[0].partition("://")[2].strip("[]")
+
+
 class AdvisorySettings(Struct, frozen=True, kw_only=True):
     """Further advisories: OSV files."""
 
@@ -242,5 +289,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ray: RaySettings = field(default_factory=RaySettings)
     pki: PkiSettings = field(default_factory=PkiSettings)
     start: StartSettings = field(default_factory=StartSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
     advisories: AdvisorySettings = field(default_factory=AdvisorySettings)
     override: Mapping[RuleId, Override] = field(default_factory=dict)

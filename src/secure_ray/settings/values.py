@@ -30,6 +30,7 @@ _BUILT_IN_RESOURCES = {"CPU", "GPU", "memory", "object_store_memory"}
 # No zero byte, and no half of a surrogate pair: neither can be given to a process.
 _CHARACTER = r"[^\x00\ud800-\udfff]"
 _RANGE = "([0-9]{1,5})-([0-9]{1,5})"
+_REDIS = r"rediss?://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})"
 _WANTED_TIME = "should be a date or a time, for example 2027-01-31"
 
 
@@ -84,6 +85,14 @@ def _read_range(value: object) -> str:
         raise ValueError(
             f"should be two ports from {FIRST_PORT} to {LAST_PORT}, the smaller one first"
         )
+    return found.group()
+
+
+def _read_redis(value: object) -> str:
+    found = re.fullmatch(_REDIS, value) if isinstance(value, str) else None
+    if found is None or not 0 < int(found.group("port")) <= LAST_PORT:
+        # Also for one with a password in it: that belongs into a file.
+        raise ValueError('should be "rediss://HOST:PORT"')
     return found.group()
 
 
@@ -162,6 +171,7 @@ Amount = Annotated[float, Form(_read_finite), Meta(ge=0)]
 PositiveAmount = Annotated[float, Form(_read_finite), Meta(gt=0)]
 PathText = Annotated[str, Form(_read_path)]
 Bind = Annotated[str, Form(_read_bind)]
+RedisAddress = Annotated[str, Form(_read_redis)]
 Network = Annotated[str, Form(_read_network)]
 PortRange = Annotated[str, Form(_read_range)]
 Until = Annotated[datetime, Form(_read_until, _spell_until)]
@@ -185,6 +195,11 @@ FlagName = Annotated[
     str,
     _matching(r"--[a-z0-9][a-z0-9-]*", 'the name of a `ray start` option, for example "--labels"'),
 ]
+# In Redis: a user, and the first part of each key.
+RedisName = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}", "up to 64 letters, digits, and ._@-")
+]
+HostName = Annotated[str, _matching(_HOST_NAME, "the name of a host")]
 RuleId = Annotated[
     str,
     _matching(

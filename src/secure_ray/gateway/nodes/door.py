@@ -297,7 +297,7 @@ class NodeDoor:
         beat = await body_of(visit.request, Heartbeat)
         now = self._clock()
         self._presence.beat(member, beat, now)
-        return OrdersToSend(member.orders, roster.entries, now, self._epoch)
+        return OrdersToSend(member.orders, roster.entries, now, self._epoch())
 
     async def renew(self, visit: Visit) -> Leaf:
         """A new leaf for a node, for a key of its choice, as the cluster's CA issues them now."""

@@ -57,7 +57,8 @@ class HeadFacts:
         pki: The head's keys and certificates.
         leaf_life: How long a node's leaf lives.
         token: Reads Ray's cluster token.
-        epoch: Another one after each start of the head's Ray.
+        epoch: Whose work the head's control store knows: its session. Another one once that is
+            forgotten; "" while the head's Ray does not run.
     """
 
     cluster: str
@@ -68,7 +69,7 @@ class HeadFacts:
     pki: PkiPaths
     leaf_life: timedelta
     token: Callable[[], Secret]
-    epoch: str = ""
+    epoch: Callable[[], str] = str
 
 
 class Enrolment:

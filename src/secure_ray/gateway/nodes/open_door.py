@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import secrets
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,28 +12,36 @@ from secure_ray.gateway.nodes.door import NodeDoor
 from secure_ray.gateway.nodes.enrolment import HeadFacts
 from secure_ray.gateway.nodes.members import list_members
 from secure_ray.gateway.nodes.register import find_register, open_register
-from secure_ray.pki.store import PkiPaths
+from secure_ray.node.identity import pki_paths
 from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from secure_ray.base.clock import Clock
     from secure_ray.node.plan import LaunchPlan
 
-LEAF_LIFE = timedelta(days=90)
-
 
 @asynccontextmanager
-async def open_door(plan: LaunchPlan, *, log: logging.Logger, clock: Clock) -> AsyncIterator[None]:
+async def open_door(
+    plan: LaunchPlan, *, epoch: Callable[[], str], log: logging.Logger, clock: Clock
+) -> AsyncIterator[None]:
     """Let nodes join the cluster of `plan`, as long as this lasts.
+
+    Args:
+        plan: What is started.
+        epoch: Tells which session the control store knows.
+        log: Where it is told.
+        clock: The time.
 
     Raises:
         FailedError: the register cannot be opened.
         OSError: the port cannot be had.
     """
-    door = NodeDoor(head_facts(plan), open_register(plan.paths.directory), log=log, clock=clock)
+    door = NodeDoor(
+        head_facts(plan, epoch), open_register(plan.paths.directory), log=log, clock=clock
+    )
     await door.start(plan.place.address, plan.ports.port("nodes"))
     try:
         yield
@@ -43,7 +49,7 @@ async def open_door(plan: LaunchPlan, *, log: logging.Logger, clock: Clock) -> A
         await door.stop()
 
 
-def head_facts(plan: LaunchPlan) -> HeadFacts:
+def head_facts(plan: LaunchPlan, epoch: Callable[[], str] = str) -> HeadFacts:
     """What the door of this head tells and issues."""
     return HeadFacts(
         cluster=plan.paths.name,
@@ -55,10 +61,10 @@ def head_facts(plan: LaunchPlan) -> HeadFacts:
             "python": platform.python_version(),
             "secure-ray": version("secure-ray"),
         },
-        pki=PkiPaths(plan.paths.pki, plan.paths.passphrase),
-        leaf_life=LEAF_LIFE,
+        pki=pki_paths(plan.paths, plan.pki),
+        leaf_life=plan.pki.leaf,
         token=lambda: read_token(plan.paths.token),
-        epoch=secrets.token_hex(8),
+        epoch=epoch,
     )
 
 

@@ -67,7 +67,7 @@ ARGUMENTS = (
         "SR-DATA-001",
         ANY,
         "Ray puts it on the command line of its processes, where every user reads it",
-        "drop the argument; Ray's own store needs no Redis",
+        "drop the argument; set [redis] in the settings",
         secret=True,
     ),
     Knob(
@@ -77,7 +77,7 @@ ARGUMENTS = (
         "SR-DATA-001",
         ANY,
         "an external store can be read and written beside Ray's authentication",
-        "drop the argument; Ray's own store needs no Redis",
+        "drop the argument; set [redis] in the settings",
         secret=True,
     ),
     _refuse(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from secure_ray.policy.tables.rows import allow, pin, refuse, scrub
-from secure_ray.policy.values import ANY, OFF, ON, PLAIN_REDIS, other_than
+from secure_ray.policy.tables.rows import pin, refuse, scrub
+from secure_ray.policy.values import ANY, OFF, ON, other_than
 
 _REDIS = (
     *refuse(
         "RAY_REDIS_ADDRESS",
         rule="SR-DATA-002",
-        unsafe=PLAIN_REDIS,
-        why="functions and jobs' variables would cross the wire in the clear; writing runs code",
-        fix="use rediss:// with a client certificate, or unset it",
+        unsafe=ANY,
+        why="what it holds runs code, so TLS and who may use it are checked where it is set",
+        fix="unset it; set [redis] address in the settings, as rediss://",
         secret=True,
     ),
     *refuse(
@@ -19,29 +19,32 @@ _REDIS = (
         rule="SR-DATA-001",
         unsafe=ANY,
         why="Ray puts it on the command line of its processes, where every user reads it",
-        fix="unset it; authenticate to Redis with a client certificate",
+        fix="unset it; name a file with it in [redis] password_file",
         secret=True,
     ),
-    *allow(
+    *scrub(
         "RAY_REDIS_CA_CERT",
         "RAY_REDIS_CA_PATH",
         "RAY_REDIS_CLIENT_CERT",
         "RAY_REDIS_CLIENT_KEY",
         "RAY_REDIS_SERVER_NAME",
         "RAY_external_storage_namespace",
-        why="paths and names for Redis over TLS; without them TLS to Redis fails",
+        rule="SR-DATA-002",
+        why="it decides which Redis is trusted, and whose keys are taken there",
+        fix="set it in [redis] of the settings",
     ),
 )
 
 _FILES = (
     *refuse(
         "RAY_gcs_storage",
+        "RAY_gcs_storage_path",
         rule="SR-DATA-003",
-        unsafe=other_than("", "memory"),
+        unsafe=ANY,
         why="state would lie outside the private tree, unencrypted",
+        fix="unset it; [store] kind in the settings says what keeps the state",
     ),
     *refuse(
-        "RAY_gcs_storage_path",
         "RAY_object_spilling_config",
         "RAY_object_spilling_directory",
         rule="SR-DATA-003",

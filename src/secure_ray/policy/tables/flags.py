@@ -91,7 +91,7 @@ FLAGS = (
         "SR-DATA-001",
         ANY,
         "Ray puts it on the command line of its processes, where every user reads it",
-        "drop the flag; Ray's own store needs no Redis",
+        "drop the flag; set [redis] in the settings",
         secret=True,
     ),
     Knob(
@@ -101,7 +101,7 @@ FLAGS = (
         "SR-DATA-001",
         ANY,
         "Ray puts it on the command line of its processes, and an external store can be read there",
-        "drop the flag; Ray's own store needs no Redis",
+        "drop the flag; set [redis] in the settings",
         secret=True,
     ),
     _refuse(
