@@ -15,6 +15,7 @@ from secure_ray.cli.main import main
 from secure_ray.gateway.nodes.register import open_register
 from secure_ray.gateway.nodes.tokens import TokenOrder, list_tokens, make_token
 from secure_ray.node.instance import Phase, write_instance
+from secure_ray.node.neighbours import note_printed
 from secure_ray.node.place import Place, head_at
 from secure_ray.pki.credentials import PkiPaths, ensure_credentials
 from secure_ray.pki.join_string import Endpoint, parse_join_string
@@ -85,6 +86,18 @@ def test_the_string_alone_is_data(head: LaunchPlan, capsys: pytest.CaptureFixtur
     assert string.pins == read_pins(head.certificates / "ca.crt")
     left = string.expires - utc_now()
     assert timedelta(minutes=29) < left <= timedelta(minutes=30)
+
+
+def test_rules_that_nobody_follows_are_told_of(
+    head: LaunchPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["join-token", "create"])
+    assert "once it is in the rules" not in capsys.readouterr().err
+    note_printed(head.paths, ())
+
+    main(["join-token", "create"])
+
+    assert "once it is in the rules" in capsys.readouterr().err
 
 
 def test_a_program_gets_the_same(head: LaunchPlan, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import select
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,6 +59,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             else:
                 stack.callback(os.close, writer)
             monkeypatch.setattr("secure_ray.cli.joining._STANDARD_INPUT", reader)
+            typed.writer = writer  # type: ignore[attr-defined]
             return reader
 
         yield typed
@@ -108,14 +110,31 @@ def test_wrapped_string_is_read_to_its_end(
     assert select.select([reader], [], [], 0)[0] == []  # nothing of it goes to the shell
 
 
-def test_rest_of_a_damaged_paste_does_not_go_to_the_shell(typed: Any, string: JoinString) -> None:
+@pytest.mark.parametrize("seconds", [0.2, 0.9])
+def test_rest_may_come_a_little_later(typed: Any, string: JoinString, *, seconds: float) -> None:
+    """The terminal hands over the last line when a person presses Enter."""
     text = text_of(string)
-    reader = typed("\n".join([text[:40], *(text[40:-1] for _ in range(9))]) + "\n", terminal=True)
+    reader = typed(f"{text[:60]}\n", terminal=True)
+    later = Timer(seconds, os.write, (typed.writer, f"{text[60:]}\n".encode()))
+    later.start()
+
+    assert read_join("-", "w1").string == string
+    later.join()
+    assert select.select([reader], [], [], 0)[0] == []
+
+
+def test_rest_of_a_damaged_paste_does_not_go_to_the_shell(
+    typed: Any, string: JoinString, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secure_ray.cli.pasting._ENTER_SECONDS", 0.1)
+    text = text_of(string)
+    reader = typed(f"{text[:40]}\n{text[40:-1]}", terminal=True)
 
     with pytest.raises(UsageError):
         read_join("-", "w1")
 
-    assert select.select([reader], [], [], 0)[0] == []
+    os.write(typed.writer, b"\n")  # the person presses Enter, and the shell reads on
+    assert os.read(reader, 999) == b"\n"
 
 
 def test_pipe_that_nothing_comes_through_is_told_and_given_up(

@@ -313,7 +313,7 @@ def test_end_of_a_forwarder_ends_its_streams() -> None:
 
 
 def test_relay_counts_who_never_shakes_hands(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bounds, "by_descriptors", lambda **_: Bounds(9, 2, 9))
+    monkeypatch.setattr(Bounds, "by_descriptors", lambda *_: Bounds(9, 2, 9))
 
     async def go() -> bytes:
         async with relay(pki) as port:

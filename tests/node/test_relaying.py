@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from secure_ray.network.bounded import Bounds, nobody
 from secure_ray.network.relay import NoWayError, open_service
 from secure_ray.node import relaying as relaying_module
 from secure_ray.node.place import Place, head_at
@@ -331,3 +332,26 @@ def test_plan_without_a_dashboard_has_no_way_to_one(tmp_path: Path) -> None:
             await ask(pair.worker.ports.port(gone))
 
     run(Pair(plans[0], plans[1]), act)
+
+
+def test_strangers_leave_room_for_nodes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Bounds
+    monkeypatch.setattr(
+        Bounds, "by_descriptors", lambda near="", know=nobody: real(9, 5, 2, near, know)
+    )
+
+    async def act() -> tuple[int, str]:
+        relay = pair.head.ports.port("relay")
+        held = [
+            socket.create_connection((HEAD, relay), 5, (f"127.0.0.{last}", 0))
+            for last in range(9, 14)
+        ]
+        try:
+            async with service(pair.head.ports.port("dashboard"), "dashboard"):
+                return await ask(pair.worker.ports.port("dashboard"))
+        finally:
+            for connection in held:
+                connection.close()
+
+    # On one host the worker comes from 127.0.0.1, whatever its own address.
+    assert run(pair, act, lambda: frozenset({HEAD, WORKER, HERE})) == (200, "dashboard")

@@ -193,3 +193,11 @@ def test_what_does_not_fit_is_not_written(change: dict[str, object]) -> None:
 def test_an_endpoint_is_written_as_in_a_url() -> None:
     assert str(Endpoint(str(IPv4Address("10.0.0.5")), 80)) == "10.0.0.5:80"
     assert str(Endpoint(str(IPv6Address("fd00::5")), 80)) == "[fd00::5]:80"
+
+
+@pytest.mark.parametrize("letter", ["\udcff", "ä"])
+def test_what_is_no_letter_was_altered(letter: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_join_string(f"SRJ1-abcdefgh-{letter}AAAA-123456")
+
+    assert (caught.value.code, "no letter" in caught.value.cause) == ("SR-JOIN-003", True)

@@ -10,14 +10,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import UsageError
-from secure_ray.pki.join_string import is_whole
+from secure_ray.pki.join_string import PREFIX, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST_BYTES = 4096
-# Between two lines of one paste; a person who types is slower.
-_PAUSE_SECONDS = 0.5
+# Between two lines of one paste; and for a person to press Enter behind the last one.
+_PAUSE_SECONDS, _ENTER_SECONDS = 0.5, 10.0
 # Whoever is at the other end of a pipe may have to type a password first.
 _QUIET_SECONDS, _PIPE_SECONDS = 5.0, 120.0
 
@@ -36,12 +36,11 @@ def read_pasted(descriptor: int, *, say: Callable[[str], None]) -> str:
         return _from_pipe(descriptor, say)
     say("paste the join string, then press Enter:")
     received = b""
-    wait = None
-    while _is_wanted(received) and _readable(descriptor, wait):
+    while _is_wanted(received) and _goes_on(descriptor, received, say):
         chunk = os.read(descriptor, _MOST_BYTES - len(received))
         if not chunk:
             break
-        received, wait = received + chunk, _PAUSE_SECONDS
+        received += chunk
     if not is_whole(_text(received)):
         # The rest of a paste holds the secret, and must not go to the shell that reads next.
         with suppress(termios.error):
@@ -70,6 +69,16 @@ def _from_pipe(descriptor: int, say: Callable[[str], None]) -> str:
                 "a file: --join FILE",
             )
     return _text(received)
+
+
+def _goes_on(descriptor: int, received: bytes, say: Callable[[str], None]) -> bool:
+    """Whether more comes from the terminal, which hands over whole lines only."""
+    if not received or _readable(descriptor, _PAUSE_SECONDS):
+        return True
+    if not received.lstrip().startswith(PREFIX.encode()):
+        return False
+    say("that is not all of it; press Enter once more if the rest is there")
+    return _readable(descriptor, _ENTER_SECONDS)
 
 
 def _is_wanted(received: bytes) -> bool:

@@ -26,6 +26,11 @@ _FEWEST = 8
 Know = Callable[[str], bool]
 
 
+def nobody(_address: str) -> bool:
+    """Knows no address."""
+    return False
+
+
 @dataclass
 class Bounds:
     """How many connections there may be, and how many there are.
@@ -44,11 +49,11 @@ class Bounds:
     source: int
     strangers: int
     near: str = ""
-    know: Know = lambda _address: False
+    know: Know = nobody
     open: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @classmethod
-    def by_descriptors(cls, near: str = "", know: Know = lambda _address: False) -> Bounds:
+    def by_descriptors(cls, near: str = "", know: Know = nobody) -> Bounds:
         """What this process can bear."""
         total = max(min(_MOST, descriptor_limit() // _SHARE), _FEWEST)
         return cls(total, max(total // _SHARE, _FEWEST // 2), total - total // 4, near, know)

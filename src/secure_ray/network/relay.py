@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 from urllib.parse import urlsplit
 
-from secure_ray.network.bounded import Bounds, listen
+from secure_ray.network.bounded import Bounds, Know, listen, nobody
 from secure_ray.policy.addresses import LOOPBACK, parse_address
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ async def serve_relay(
     context: ssl.SSLContext,
     services: Mapping[str, int],
     welcome: Callable[[Mapping[str, Any]], bool],
+    know: Know = nobody,
 ) -> StreamServer:
     """Let the other nodes reach services of this one.
 
@@ -128,6 +129,7 @@ async def serve_relay(
         context: Must require a client certificate of the cluster.
         services: The loopback port of each service by name.
         welcome: Whether the holder of a certificate (as `getpeercert` shows it) may come in.
+        know: Whether an address is a node's, for which there is room whatever strangers do.
 
     Raises:
         ValueError: `context` lets clients without a certificate in.
@@ -147,7 +149,9 @@ async def serve_relay(
             await _join(outside, inside)
 
     return await StreamServer(serve).start(
-        listen(host, port), ssl=context, ssl_handshake_timeout=_OPEN_SECONDS
+        listen(host, port, Bounds.by_descriptors(host, know)),
+        ssl=context,
+        ssl_handshake_timeout=_OPEN_SECONDS,
     )
 
 

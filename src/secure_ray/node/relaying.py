@@ -18,6 +18,7 @@ from secure_ray.network.relay import (
     wanted_host,
 )
 from secure_ray.pki.store import LeafFiles
+from secure_ray.policy.addresses import canonical
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -48,6 +49,7 @@ async def relaying(plan: LaunchPlan, known: Callable[[], frozenset[str]]) -> Asy
             context=fresh.context,
             services=_offered(plan),
             welcome=lambda shown: not known().isdisjoint(addresses_of(shown)),
+            know=lambda address: canonical(address) in known(),
         )
         await stack.enter_async_context(relay)
         for port, service, host in _forwarded(plan):
