@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.network.addresses import same_address
+from secure_ray.node.environment import driver_environment
 from secure_ray.node.place import DRAIN
 from secure_ray.node.ray_nodes import drain_ray_node, list_ray_nodes
 

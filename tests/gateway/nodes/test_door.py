@@ -84,6 +84,8 @@ def test_every_route_says_who_may_call_it() -> None:
         ("/v1/challenge", Caller.ANYBODY),
         ("/v1/join", Caller.ANYBODY),
         ("/v1/heartbeat", Caller.NODE),
+        ("/v1/renew", Caller.NODE),
+        ("/v1/token", Caller.NODE),
         ("/v1/nodes", Caller.NODE),
     }
 
