@@ -5,6 +5,8 @@ RAYS ?= 2.52.1 2.56.0 newest
 # What a test run needs besides the package. Kept apart from the sources it was made of.
 INSTALLED := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.development
+# An editable install does not build them again by itself.
+GUARD := $(wildcard src/secure_ray/network/guard/*.[ch])
 
 .DEFAULT_GOAL := help
 .PHONY: help up test unit integration lint types format bench matrix docs clean
@@ -15,11 +17,11 @@ help: ## show this
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): pyproject.toml | $(VENV)/bin/python
+$(INSTALLED): pyproject.toml $(GUARD) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(DEVELOPMENT): pyproject.toml | $(VENV)/bin/python
+$(DEVELOPMENT): pyproject.toml $(GUARD) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(INSTALLED)
 
@@ -53,7 +55,7 @@ docs: $(DEVELOPMENT) ## write the generated documents again
 	$(BIN)/python scripts/policy_table.py
 
 bench: $(DEVELOPMENT) ## time secure-ray against Ray itself, side by side
-	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.run --write docs/benchmarks.md
 
 matrix: ## the tests on each supported Ray: make matrix RAYS="2.56.0 newest"
 	PYTHON=$(PYTHON) scripts/matrix.sh $(RAYS)

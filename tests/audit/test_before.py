@@ -26,7 +26,7 @@ def book(*advisories: Advisory) -> AdvisoryBook:
 
 
 def test_package_without_advisories_passes() -> None:
-    (finding,) = judge_versions({"ray": "2.1"}, book(advisory("CVE-1")))
+    (finding,) = judge_versions({"ray": "2.1"}, book(advisory("CVE-1")), guarded=True)
 
     assert (finding.status, finding.where, finding.actual) == (Status.PASS, "ray 2.1", "none")
     assert "2026-11-01" in finding.expected
@@ -35,7 +35,7 @@ def test_package_without_advisories_passes() -> None:
 def test_each_advisory_fails_with_where_it_is_fixed() -> None:
     known = book(advisory("CVE-1", "critical"), advisory("CVE-2", "low"))
 
-    found = list(judge_versions({"ray": "1.9"}, known))
+    found = list(judge_versions({"ray": "1.9"}, known, guarded=True))
 
     assert [(finding.status, finding.severity) for finding in found] == [
         (Status.FAIL, Severity.CRITICAL),
@@ -46,20 +46,33 @@ def test_each_advisory_fails_with_where_it_is_fixed() -> None:
 
 
 def test_what_secure_ray_closes_itself_is_told_and_passes() -> None:
-    (finding,) = judge_versions({"ray": "1.9"}, book(advisory("CVE-1", "informational")))
+    (finding,) = judge_versions(
+        {"ray": "1.9"}, book(advisory("CVE-1", "informational")), guarded=True
+    )
 
     assert finding.status is Status.PASS
     assert "CVE-1" in finding.actual
 
 
+def test_what_the_guard_closes_is_open_without_it() -> None:
+    """Serve's replicas on all addresses, which take pickles from everybody."""
+    known = book(advisory("ray-65189", "informational"))
+
+    (kept,) = judge_versions({"ray": "1.9"}, known, guarded=True)
+    (open_,) = judge_versions({"ray": "1.9"}, known, guarded=False)
+
+    assert (kept.status, kept.severity) == (Status.PASS, Severity.LOW)
+    assert (open_.status, open_.severity) == (Status.FAIL, Severity.HIGH)
+
+
 def test_version_that_cannot_be_compared_is_no_pass() -> None:
-    (finding,) = judge_versions({"ray": "rubbish"}, book(advisory("CVE-1")))
+    (finding,) = judge_versions({"ray": "rubbish"}, book(advisory("CVE-1")), guarded=True)
 
     assert finding.status is Status.ERROR
 
 
 def test_missing_ray_is_no_pass() -> None:
-    found = list(judge_versions({"aiohttp": "3.13.3"}, book()))
+    found = list(judge_versions({"aiohttp": "3.13.3"}, book(), guarded=True))
 
     assert [finding.status for finding in found] == [Status.PASS, Status.ERROR]
 
@@ -70,7 +83,7 @@ def test_copy_inside_of_ray_is_judged_like_the_original() -> None:
 
     failed = [
         (finding.where, finding.fix)
-        for finding in judge_versions(versions, known)
+        for finding in judge_versions(versions, known, guarded=True)
         if finding.status is Status.FAIL
     ]
 

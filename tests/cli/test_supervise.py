@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_log_is_private_and_without_the_token(
     plan = planned(home, toml)
 
     def write(_plan: LaunchPlan, named: dict[str, Any]) -> None:
-        named["log"].debug("ray: %s and %s", f"Bearer {TOKEN}", TOKEN)
+        named["log"].info("ray: %s and %s", f"Bearer {TOKEN}", TOKEN)
 
     assert supervise(plan, write) == 0
 
@@ -150,7 +151,7 @@ def test_log_is_private_and_without_the_token(
     assert "Bearer ********" in text
     if toml:
         entry = json.loads(text.splitlines()[0])
-        assert entry["level"] == "DEBUG"
+        assert entry["level"] == "INFO"
         assert set(entry) == {"time", "level", "message"}
 
 
@@ -292,3 +293,39 @@ def test_proof_is_what_the_audit_says(
 
     assert module._prove(instance_of(plan)) == proven
     assert [options["starts"] for options in asked] == [True]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_settings_bring_in_is_not_logged(
+    supervise: Callable[..., int], home: Path, form: str
+) -> None:
+    value = 'pass"word\\1'
+    plan = planned(home, f'[logging]\nformat = "{form}"')
+    plan = replace(
+        plan, environment=plan.environment | {"KEY": value, "N": "1"}, private=("KEY", "N")
+    )
+
+    supervise(plan, lambda _plan, named: named["log"].info("1 %s", value))
+
+    line = plan.paths.log.read_text()
+    assert "1 ********" in line
+    assert "word" not in line
+
+
+def test_level_and_rotation_are_those_of_the_settings(
+    supervise: Callable[..., int], home: Path
+) -> None:
+    plan = planned(home, '[logging]\nlevel = "warning"\nrotate_bytes = "1MiB"\nrotate_count = 2')
+
+    def act(_plan: object, named: dict[str, Any]) -> None:
+        named["log"].info("quiet")
+        for _ in range(40):
+            named["log"].warning("x" * (100 << 10))
+
+    supervise(plan, act)
+
+    logs = sorted(path.name for path in plan.paths.log.parent.glob("supervisor.log*"))
+    assert logs == ["supervisor.log", "supervisor.log.1", "supervisor.log.2"]
+    assert "quiet" not in "".join(
+        path.read_text() for path in plan.paths.log.parent.glob("supervisor.log*")
+    )

@@ -34,6 +34,35 @@ sys.stdin.read()
 """
 
 
+# As Serve's replicas do, its proxies, and a server for debugging that somebody forgot (Ray 2.60.0,
+# serve/_private/replica.py, grpc_util.py, proxy.py); `run` is a driver, not a process of the cluster.
+_SERVING = """
+import asyncio, socket, time
+import ray
+
+def serve():
+    import grpc
+
+    server = grpc.server(__import__("concurrent.futures").futures.ThreadPoolExecutor(1))
+    ports = [server.add_insecure_port(at) for at in ("[::]:0", "0.0.0.0:0")]
+    server.start()
+    http = [socket.create_server(("0.0.0.0", 0)), socket.create_server(("::", 0), family=socket.AF_INET6)]
+    return [server, http], [*ports, *(one.getsockname()[1] for one in http)]
+
+@ray.remote
+class Replica:
+    def open(self):
+        self.kept, ports = serve()
+        return ports
+
+ray.init(log_to_driver=False)
+replica = Replica.remote()
+kept, ports = serve()
+print([*ray.get(replica.open.remote()), *ports], flush=True)
+time.sleep(600)
+"""
+
+
 def test_neighbour_does_reach_what_listens_for_all() -> None:
     with (
         wire() as host,
@@ -78,9 +107,31 @@ def test_everything_listens_on_loopback(home: Path) -> None:
     assert host.asked <= {"metadata.google.internal"}
 
 
+def test_what_serve_and_programs_open_for_all_is_on_loopback(home: Path) -> None:
+    with wire() as host:
+        machine = Machine(home, prefix=host.prefix)
+        try:
+            machine.up("--num-cpus", "1")
+            driver = machine.start("run", "--", sys.executable, "-c", _SERVING)
+            try:
+                assert driver.stdout is not None
+                ports = json.loads(driver.stdout.readline())
+                found = host.listening()
+                reached = host.knock(ports)
+            finally:
+                driver.kill()
+                driver.communicate()
+        finally:
+            machine.clean()
+
+    assert {address for address, port in found if port in ports} <= LOOPBACK
+    assert {port for _, port in found} >= set(ports)
+    assert reached == []
+
+
 def test_proof_stops_a_ray_that_listens_for_all(home: Path) -> None:
     # Without the address in the leaf Ray would not get as far: its processes could not talk.
-    changes = {"unset": ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"], "sans": [HERE]}
+    changes = {"unset": ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "LD_PRELOAD"], "sans": [HERE]}
     with wire() as host:
         machine = Machine(home, prefix=host.prefix)
         try:

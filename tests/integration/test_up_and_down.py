@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -183,6 +186,35 @@ def test_ray_options_are_passed_on_when_policy_allows_them(machine: Machine) -> 
     nodes = machine.driver("import ray; ray.init(); print(ray.nodes()[0]['Labels'])")
 
     assert "'team': 'a'" in nodes.stdout, nodes.stderr
+
+
+def test_override_and_log_settings_reach_ray_and_are_told(machine: Machine) -> None:
+    until = (datetime.now(timezone.utc) + timedelta(days=7)).date()
+    settings = machine.home / "with override.toml"
+    known = Path(machine.variables.get("SECURE_RAY_CONFIG", os.devnull)).read_text()
+    settings.write_text(
+        '[logging]\nlevel = "warning"\nformat = "json"\n'
+        '[environment.set]\nRAY_memory_monitor_refresh_ms = "0"\n'
+        f"{known or '[override]'}\nSR-LIMIT-020 = {{until = {until}, reason = 'a test'}}\n"
+    )
+
+    facts = machine.up("--num-cpus", "1", "--config", str(settings))
+    audit = json.loads(machine.run("audit", "--json").stdout)
+    environment = machine.record()["plan"]["environment"]
+    logs = Path(facts["logs"])
+
+    assert "SR-LIMIT-020" in [entry["rule"] for entry in facts["overrides"]]
+    failed = [entry["where"] for entry in audit["findings"] if entry["id"] == "SR-AUDIT-060"]
+    assert "override SR-LIMIT-020" in failed
+    assert (environment["RAY_LOGGER_LEVEL"], environment["RAY_BACKEND_LOG_LEVEL"]) == (
+        "warning",
+        "warning",
+    )
+    written = [path for path in logs.iterdir() if path.suffix in {".log", ".out"}]
+    assert written
+    assert [path.name for path in written if re.search(r"\bINFO\b", path.read_text())] == []
+    for line in (machine.cluster_directory() / "supervisor.log").read_text().splitlines():
+        assert json.loads(line)["level"] != "INFO"
 
 
 @pytest.mark.parametrize(

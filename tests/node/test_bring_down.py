@@ -270,7 +270,7 @@ def test_reset_removes_all_of_one_cluster(paths: ClusterPaths, home: Path) -> No
     for entry in (paths, other):
         entry.passphrase.touch(mode=0o600)
     try:
-        assert reset(paths) == [run, paths.directory, paths.passphrase]
+        assert reset(paths) == [run, paths.passphrase, paths.directory]
 
         assert not run.exists()
         assert not paths.directory.exists()
@@ -362,3 +362,38 @@ def test_what_lost_its_mark_is_found_by_the_session_of_its_ray(
     clean_up(paths)
 
     assert asked == [ray, ray]
+
+
+def test_spilled_objects_end_with_their_cluster(paths: ClusterPaths, tmp_path: Path) -> None:
+    """Ray leaves them, unencrypted, below an id that no later start looks at."""
+    ensure_cluster(paths)
+    objects = paths.spilled / "session" / "object"
+    objects.parent.mkdir(parents=True)
+    objects.write_text("data of a job")
+    (objects.parent / "out").symlink_to(tmp_path)
+
+    bring_down(paths, lambda _phase: None)
+
+    assert not paths.spilled.exists()
+    assert tmp_path.exists()
+
+
+def test_interrupted_reset_can_be_run_again(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left must not be the passphrase alone, of a cluster that nobody knows."""
+    ensure_cluster(paths)
+    paths.passphrase.parent.mkdir(exist_ok=True)
+    paths.passphrase.write_text("secret")
+
+    def interrupted(path: Path) -> None:
+        if path == paths.directory:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "remove_tree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reset(paths)
+
+    assert paths.directory.is_dir()
+    assert not paths.passphrase.exists()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.node.environment import (
     bind_environment,
     driver_environment,
@@ -145,7 +146,10 @@ def test_variables_of_the_settings_cannot_displace_the_marks(variables: dict[str
             '[logging]\nformat = "json"',
             {"RAY_BACKEND_LOG_JSON": "1", "RAY_LOGGING_CONFIG_ENCODING": "JSON"},
         ),
-        ('[logging]\nlevel = "debug"', {"RAY_BACKEND_LOG_LEVEL": "debug"}),
+        (
+            '[logging]\nlevel = "debug"',
+            {"RAY_BACKEND_LOG_LEVEL": "debug", "RAY_LOGGER_LEVEL": "debug"},
+        ),
         (
             '[logging]\nrotate_bytes = "1MiB"\nrotate_count = 2',
             {"RAY_ROTATION_MAX_BYTES": "1048576", "RAY_ROTATION_BACKUP_COUNT": "2"},
@@ -174,8 +178,17 @@ def test_identity_is_token_and_mutual_tls() -> None:
     assert identity_environment(CURRENT, CLUSTER / "token") == IDENTITY
 
 
-def test_local_mode_is_held_on_loopback_by_rays_own_switch_and_loads_no_guard() -> None:
+def test_local_mode_is_held_on_loopback_by_rays_own_switch() -> None:
     assert bind_environment(LOCAL, plan_of(HOME).ports, None, "/lib/other.so") == ON_LOOPBACK
+
+
+def test_local_mode_is_guarded_where_the_guard_was_built() -> None:
+    """Ray's switch knows nothing of what its libraries and jobs open."""
+    found = bind_environment(LOCAL, plan_of(HOME).ports, GUARD, "/lib/other.so")
+
+    assert found == ON_LOOPBACK | LOCAL_RULES.environment() | {
+        "LD_PRELOAD": f"{GUARD}:/lib/other.so"
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from secure_ray.node.host import Roots, isolation_obstacle, read_host, read_versions
+from secure_ray.node.host import Roots, isolation_obstacle, own_cgroup, read_host, read_versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,6 +145,8 @@ def test_obstacles_to_resource_isolation(
     roots: Roots, mounts: str, controllers: str, obstacle: str, *, procs: bool
 ) -> None:
     write(roots.proc / "mounts", mounts)
+    write(roots.proc / "self/cgroup", "0::/")
+    write(roots.cgroup / "cgroup.events", "populated 1")
     write(roots.cgroup / "cgroup.controllers", controllers)
     if not procs:
         (roots.cgroup / "cgroup.procs").unlink()
@@ -154,6 +156,40 @@ def test_obstacles_to_resource_isolation(
     assert found.endswith(obstacle)
     assert bool(found) == bool(obstacle)
     assert read_host({}, roots).isolation_obstacle == found
+
+
+def test_root_of_all_groups_is_not_rays_to_move(roots: Roots) -> None:
+    """Kernel threads are there; raylet would abort half-way."""
+    write(roots.proc / "self/cgroup", "0::/")
+    write(roots.cgroup / "cgroup.controllers", "cpu memory")
+
+    assert "the host's own control group" in isolation_obstacle(roots)
+
+
+@pytest.mark.parametrize(
+    ("delegated", "obstacle"), [(b"1", ""), (b"0", "not delegated"), (None, "not delegated")]
+)
+def test_group_of_a_unit_has_to_be_delegated(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch, delegated: bytes | None, obstacle: str
+) -> None:
+    """Else Ray would move the shells of a login."""
+    group = roots.cgroup / "system.slice/secure-ray.service"
+    write(roots.proc / "mounts", V2_ONLY)
+    write(roots.proc / "self/cgroup", "0::/system.slice/secure-ray.service\n")
+    for name in ("cgroup.events", "cgroup.procs"):
+        write(group / name, "")
+    write(group / "cgroup.controllers", "cpu memory")
+
+    def getxattr(path: Path, name: str) -> bytes:
+        if delegated is None or (path, name) != (group, "user.delegate"):
+            raise OSError
+        return delegated
+
+    monkeypatch.setattr("os.getxattr", getxattr)
+
+    assert obstacle in isolation_obstacle(roots)
+    assert bool(isolation_obstacle(roots)) == bool(obstacle)
+    assert own_cgroup(roots) == group
 
 
 def test_this_host_can_be_read() -> None:
@@ -180,3 +216,11 @@ def test_versions_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "distribution", missing)
 
     assert read_versions() == {}
+
+
+def test_copy_inside_of_ray_that_is_not_found_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("secure_ray.node.host._vendored_aiohttp", lambda: "")
+
+    assert read_versions()["aiohttp (vendored by ray)"] == "unknown"

@@ -73,6 +73,7 @@ def test_command_for_the_defaults() -> None:
         f"--memory={plan.limits.memory}",
         f"--object-store-memory={plan.limits.object_store_memory}",
         "--enable-resource-isolation",
+        "--cgroup-path=/sys/fs/cgroup/ours",
     ]
 
 
@@ -106,6 +107,7 @@ def test_command_for_a_rich_set_of_settings() -> None:
         "--num-gpus=1",
         '--resources={"a b": 0.5, "slots": 3.0}',
         "--enable-resource-isolation",
+        "--cgroup-path=/sys/fs/cgroup/ours",
         "--system-reserved-cpu=1.5",
         f"--system-reserved-memory={GIB // 2}",
         "--labels=team=a",
@@ -155,6 +157,7 @@ def test_command_of_a_worker() -> None:
         f"--memory={plan.limits.memory}",
         f"--object-store-memory={plan.limits.object_store_memory}",
         "--enable-resource-isolation",
+        "--cgroup-path=/sys/fs/cgroup/ours",
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from secure_ray.base.errors import FailedError
 from secure_ray.base.files import write_private
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.network.listeners import can_bind
 from secure_ray.node import prepare as module
 from secure_ray.node.cluster import Membership, ensure_cluster, read_cluster, write_cluster
@@ -314,7 +315,7 @@ def test_preview_of_a_worker_is_what_is_started(
 
     assert shown == prepared.plan
     assert member.ports == shown.head_ports
-    assert len(tested) == 1
+    assert len(tested) == 2
 
 
 @pytest.mark.parametrize("act", [partial(prepare, now=NOW), preview], ids=["prepare", "preview"])
@@ -345,11 +346,26 @@ def test_guard_that_does_not_hold_lets_the_ports_go(
     assert can_bind("127.0.0.1", member.ports.reservation)
 
 
-def test_local_mode_needs_no_guard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "guard_library", None)
-    monkeypatch.setattr(module, "self_test", None)
+def test_local_mode_is_guarded_too(make: Make, tested: list[tuple[Path, GuardRules]]) -> None:
+    assert make().plan.guard is not None
+    assert [rules for _, rules in tested] == [LOCAL_RULES]
 
-    assert make().plan.guard is None
+
+@pytest.mark.parametrize("missing", ["guard_library", "self_test"])
+def test_local_mode_goes_on_without_a_guard_and_says_so(
+    make: Make, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def fails(*_given: object) -> None:
+        raise FailedError("SR-GUARD-001", "no compiler", fix="")
+
+    monkeypatch.setattr(module, missing, fails)
+
+    prepared = make()
+
+    assert prepared.plan.guard is None
+    assert "LD_PRELOAD" not in prepared.plan.environment
+    assert prepared.plan.environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert [line for line in prepared.warnings if "SR-GUARD-001: no compiler" in line]
 
 
 def test_head_in_private_mode_is_where_it_was_decided(
@@ -405,3 +421,32 @@ def test_head_that_others_can_reach_keeps_its_ports_and_a_preview_does_not_wait(
 
     assert caught.value.code == "SR-NET-013"
     assert tested
+
+
+def test_what_the_last_start_left_in_temporary_directories_is_gone(
+    make: Make, paths: ClusterPaths
+) -> None:
+    run = make().plan.run
+    for directory in (paths.spilled, run.temporary):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "of a job").write_text("data")
+
+    make()
+
+    assert not paths.spilled.exists()
+    assert not (run.temporary / "of a job").exists()
+
+
+@pytest.mark.parametrize("where", ["spilled", "temporary"])
+def test_link_where_objects_are_spilled_is_refused(
+    make: Make, paths: ClusterPaths, tmp_path: Path, where: str
+) -> None:
+    run = make().plan.run
+    planted = paths.spilled if where == "spilled" else run.temporary
+    planted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    planted.symlink_to(tmp_path)
+
+    with pytest.raises(FailedError, match="symbolic link"):
+        make()
+
+    assert planted.is_symlink()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from secure_ray.base.errors import FailedError, RefusedError
 from secure_ray.base.locks import lock
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.node import ray_process
 from secure_ray.node import session as module
 from secure_ray.node.environment import guard_rules
 from secure_ray.node.instance import write_instance
-from secure_ray.node.session import _inside_cluster, _labels, _split, secure_init
-from support.plans import BASE, instance_of, make_directories, plan_of, private_plan
+from secure_ray.node.session import _inside_cluster, _ray_options, _split, secure_init
+from secure_ray.policy.knobs import Action
+from secure_ray.policy.tables.arguments import ARGUMENTS
+from support.plans import BASE, GUARD, instance_of, make_directories, plan_of, private_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,8 +118,72 @@ def test_arguments_that_size_a_cluster_become_settings(
     ],
 )
 def test_labels_become_an_option(labels: dict[str, str] | None, options: tuple[str, ...]) -> None:
-    assert _labels({"labels": labels}) == options
-    assert _labels({}) == ()
+    assert _ray_options({"labels": labels}) == options
+    assert _ray_options({}) == ()
+
+
+# What `ray.init(address=...)` of Ray 2.60.0 refuses or ignores (_private/worker.py), so that it has
+# to go another way; a value for each argument that policy allows.
+HARMLESS: dict[str, Any] = {
+    "num_cpus": 1,
+    "num_gpus": 0,
+    "resources": {"a": 1},
+    "object_store_memory": 80 << 20,
+    "_memory": 1 << 30,
+    "_driver_object_store_memory": 1,
+    "enable_resource_isolation": False,
+    "system_reserved_cpu": 1.0,
+    "system_reserved_memory": 1 << 30,
+    "include_dashboard": True,
+    "dashboard_port": 8265,
+    "labels": {"a": "1"},
+    "namespace": "n",
+    "_node_name": "n",
+    "ignore_reinit_error": True,
+    "configure_logging": True,
+    "logging_level": 20,
+    "logging_format": "%(message)s",
+    "logging_config": None,
+    "log_to_driver": True,
+    "_enable_object_reconstruction": True,
+    "_system_config": {"max_io_workers": 2},
+}
+JOINS_WITH = {
+    "_driver_object_store_memory",
+    "namespace",
+    "ignore_reinit_error",
+    "configure_logging",
+    "logging_level",
+    "logging_format",
+    "logging_config",
+    "log_to_driver",
+}
+
+
+def test_every_allowed_argument_has_its_place() -> None:
+    """Otherwise Ray raises after a whole cluster was started and proven."""
+    allowed = {knob.name for knob in ARGUMENTS if knob.action is Action.ALLOW}
+
+    assert allowed | {"_system_config"} == set(HARMLESS)
+
+
+@pytest.mark.parametrize("argument", HARMLESS)
+def test_what_ray_refuses_when_it_joins_goes_to_the_start(argument: str) -> None:
+    arguments = {argument: HARMLESS[argument]}
+    nothing, _ = _split({})
+
+    settings, rest = _split(arguments)
+
+    is_given = settings != nothing or bool(_ray_options(arguments))
+    assert (set(rest), is_given) == (
+        ({argument}, False) if argument in JOINS_WITH else (set(), True)
+    )
+
+
+def test_system_config_reaches_ray_as_policy_reads_it() -> None:
+    options = _ray_options({"_system_config": {"max_io_workers": 2}, "_node_name": "n"})
+
+    assert options == ("--node-name=n", '--system-config={"max_io_workers": 2}')
 
 
 @pytest.mark.parametrize(
@@ -229,6 +297,25 @@ def test_private_driver_is_guarded_and_joins_through_its_own_node(
     rules = guard_rules(plan.place, plan.ports)
     assert guarded == [(plan.guard, rules, [])]  # before Ray opens a socket
     assert ray == [{"address": plan.control_store, "_node_ip_address": plan.place.address}]
+
+
+def test_driver_of_one_host_goes_on_where_it_cannot_be_guarded(
+    ray: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own sockets are on loopback by Ray's switch."""
+    tried: list[object] = []
+
+    def fail(*rules: object) -> None:
+        tried.append(rules)
+        raise FailedError("SR-GUARD-005", "no", fix="")
+
+    monkeypatch.setattr(module, "inject", fail)
+
+    with running(replace(plan_of(home), guard=GUARD)):
+        secure_init("auto")
+
+    assert tried == [(GUARD, LOCAL_RULES)]
+    assert len(ray) == 1
 
 
 def test_program_that_cannot_be_guarded_does_not_join(

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 SUPERVISE = """
-import asyncio, json, logging, os, sys
+import asyncio, json, logging, os, sys, time, psutil
 from contextlib import asynccontextmanager
 from secure_ray.base.clock import utc_now
 from secure_ray.base.errors import InconclusiveError, SecureRayError
@@ -77,6 +77,11 @@ def prove(instance):
     proofs.append(instance)
     if proof == "raises":
         raise KeyError("a secret")
+    if proof == "passes late":
+        for child in psutil.Process(instance.ray.pid).children():
+            child.kill()
+        time.sleep(0.2)
+        return supervisor.Proven(ok=True, reason="the reason")
     passes = proof == "passes" or proof == "passes once" and len(proofs) == 1
     return supervisor.Proven(ok=passes, reason="the reason")
 
@@ -133,8 +138,7 @@ async def fake_beside(plan, *, open_door, members, now, epoch, log):
     asyncio.get_running_loop().add_reader(0, line.told)
     yield None if plan.place.is_head else line
 
-if plan.place.is_private:
-    supervisor.beside = fake_beside
+supervisor.beside = fake_beside
 
 logging.basicConfig(filename=plan.paths.log, level=logging.DEBUG)
 try:
@@ -861,10 +865,11 @@ def test_head_in_private_mode_is_not_started_again(start: Start, private_head: L
         ("unreadable", "nobody can tell"),
     ],
 )
+@pytest.mark.parametrize("private", [True, False], ids=["private", "local"])
 def test_what_is_open_where_it_should_not_be_is_told_as_long_as_it_is(
-    start: Start, private_head: LaunchPlan, stray: str, reason: str
+    start: Start, private_head: LaunchPlan, *, private: bool, stray: str, reason: str
 ) -> None:
-    supervised = start(of=private_head)
+    supervised = start(of=private_head) if private else start()
     supervised.until("running")
     assert supervised.record().sound
 
@@ -911,6 +916,15 @@ def test_lost_part_of_ray_is_not_forgotten_over_a_stray(
 
     assert supervised.until("degraded")["reason"] == lost
     assert supervised.record().sound
+
+
+def test_what_ends_during_a_proof_that_passes_is_told(start: Start) -> None:
+    reaps = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+    supervised = start(f"{reaps} {CHILD} {READY}; {WAITS}", proof="passes late")
+
+    supervised.until("running")
+
+    assert "ended" in supervised.until("degraded")["reason"]
 
 
 def _pid_of_nobody() -> int:

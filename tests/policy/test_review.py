@@ -144,12 +144,14 @@ def test_every_key_of_a_system_config_is_judged(judge: Judge) -> None:
 def test_an_override_lets_one_rule_be_broken_and_is_reported(
     judge: Judge, override: object
 ) -> None:
-    verdict = judge(FLAG, "--dashboard-host", "10.0.0.5", overrides={"SR-NET-002": override})
+    verdict = judge(
+        VARIABLE, "RAY_SERVE_DEFAULT_HTTP_HOST", "10.0.0.5", overrides={"SR-NET-006": override}
+    )
 
     assert not verdict.refusals
     assert [request.value for request in verdict.passed] == ["10.0.0.5"]
     assert [(entry.rule, entry.override) for entry in verdict.overridden] == [
-        ("SR-NET-002", override)
+        ("SR-NET-006", override)
     ]
 
 
@@ -168,7 +170,9 @@ def test_an_override_reaches_inside_a_runtime_environment(judge: Judge, override
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "", "*", "::ffff:0.0.0.0"])
 def test_the_wildcard_has_no_override(judge: Judge, override: object, address: str) -> None:
-    verdict = judge(FLAG, "--dashboard-host", address, overrides={"SR-NET-002": override})
+    verdict = judge(
+        VARIABLE, "RAY_SERVE_DEFAULT_HTTP_HOST", address, overrides={"SR-NET-006": override}
+    )
 
     assert rules(verdict) == ["SR-NET-001"]
     assert not verdict.passed
@@ -177,9 +181,11 @@ def test_the_wildcard_has_no_override(judge: Judge, override: object, address: s
 def test_an_override_that_has_ended_is_refused_and_helps_nothing(
     judge: Judge, expired: object
 ) -> None:
-    verdict = judge(FLAG, "--dashboard-host", "10.0.0.5", overrides={"SR-NET-002": expired})
+    verdict = judge(
+        VARIABLE, "RAY_SERVE_DEFAULT_HTTP_HOST", "10.0.0.5", overrides={"SR-NET-006": expired}
+    )
 
-    assert rules(verdict) == ["SR-RAY-006", "SR-NET-002"]
+    assert rules(verdict) == ["SR-RAY-006", "SR-NET-006"]
 
 
 @pytest.mark.parametrize(

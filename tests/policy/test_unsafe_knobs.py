@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 import pytest
 
@@ -200,7 +201,6 @@ SCRUBBED_VARIABLES = [
     ("RAY_CLIENT_MODE", "SR-NET-007"),
     ("RAY_TMPDIR", "SR-DATA-003"),
     ("RAY_TEMPDIR", "SR-DATA-003"),
-    ("RAY_SANDBOX_API_TOKEN", "SR-DATA-006"),
     ("RAY_JOB_CONFIG_JSON_ENV_VAR", "SR-CODE-009"),
     ("RAY_RUNTIME_ENV_BEARER_TOKEN", "SR-DATA-006"),
     ("RAY_USAGE_STATS_REPORT_URL", "SR-DATA-004"),
@@ -350,3 +350,15 @@ def test_no_ray_lets_an_unsafe_knob_through(
     assert not verdict.passed
     assert verdict.refusals or verdict.unknown
     assert rule
+
+
+def test_token_of_the_sandbox_api_can_be_set() -> None:
+    """Without one that API is open (Ray 2.60.0)."""
+    verdict = review(
+        (Request(Kind.VARIABLE, "RAY_SANDBOX_API_TOKEN", "x", "setting", explicit=True),),
+        ray_version="2.60.0",
+        now=datetime(2026, 11, 25, tzinfo=timezone.utc),
+    )
+
+    assert not verdict.refusals
+    assert [request.name for request in verdict.passed] == ["RAY_SANDBOX_API_TOKEN"]

@@ -31,7 +31,14 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 BASE = 20480
 ID = "0123456789abcdef"
 GIB = 1 << 30
-HOST = Host(cpus=8, memory=16 * GIB, shared_memory=8 * GIB, gpus=0, isolation_obstacle="")
+HOST = Host(
+    cpus=8,
+    memory=16 * GIB,
+    shared_memory=8 * GIB,
+    gpus=0,
+    isolation_obstacle="",
+    cgroup="/sys/fs/cgroup/ours",
+)
 VERSIONS = {"ray": "2.60.0", "aiohttp": "3.13.3"}
 SOURCE = Path(secure_ray.__file__).parents[1]
 EXPIRES = "2027-02-20T12:00:00+00:00"

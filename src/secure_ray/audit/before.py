@@ -6,10 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from secure_ray.audit.findings import Finding, Report, Rule, Severity
+from secure_ray.base.errors import FailedError
+from secure_ray.network.guard.library import guard_library, self_test
+from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.node.advisories import read_advisories
 from secure_ray.node.host import read_versions
 from secure_ray.node.load import load_settings
-from secure_ray.policy.advisories import INFORMATIONAL
+from secure_ray.policy.advisories import CLOSED_BY_GUARD, INFORMATIONAL
 from secure_ray.policy.versions import vulnerable
 
 if TYPE_CHECKING:
@@ -33,12 +36,28 @@ def examine(*, environ: Mapping[str, str], cwd: Path, clock: Clock) -> Report:
     began, started = time.monotonic(), clock()
     settings = load_settings(config=None, environ=environ, cwd=cwd, flags={}).resolved.settings
     book = read_advisories(settings.advisories.files)
-    findings = tuple(judge_versions(read_versions(), book))
+    findings = tuple(judge_versions(read_versions(), book, guarded=_guard_holds()))
     return Report(findings, started, time.monotonic() - began)
 
 
-def judge_versions(versions: Mapping[str, str], book: AdvisoryBook) -> Iterator[Finding]:
-    """A pass for each package without advisories, else a failure for each advisory."""
+def _guard_holds() -> bool:
+    try:
+        self_test(guard_library(), LOCAL_RULES)
+    except FailedError:
+        return False
+    return True
+
+
+def judge_versions(
+    versions: Mapping[str, str], book: AdvisoryBook, *, guarded: bool
+) -> Iterator[Finding]:
+    """A pass for each package without advisories, else a failure for each advisory.
+
+    Args:
+        versions: Versions by package.
+        book: What is known of them.
+        guarded: Whether the bind guard holds Ray's processes.
+    """
     expected = f"none in the advisories of {book.date.isoformat()}"
     affected = {found.package: found for found in vulnerable(versions, book)}
     for package, version in versions.items():
@@ -51,10 +70,12 @@ def judge_versions(versions: Mapping[str, str], book: AdvisoryBook) -> Iterator[
         else:
             for advisory in found.advisories:
                 fix = _upgrade(package, advisory.fixed)
-                yield _rule(_severity(advisory), expected, fix).judge(
+                open_here = not guarded and advisory.id in CLOSED_BY_GUARD
+                severity = Severity.HIGH if open_here else _severity(advisory)
+                yield _rule(severity, expected, fix).judge(
                     where,
                     # Closed by what secure-ray itself does; told, but no reason to worry.
-                    holds=advisory.severity == INFORMATIONAL,
+                    holds=advisory.severity == INFORMATIONAL and not open_here,
                     actual=f"{advisory.id}: {advisory.summary}",
                 )
     if "ray" not in versions:

@@ -20,7 +20,6 @@ class Status(Enum):
 
     PASS = "pass"  # noqa: S105  # no password
     FAIL = "fail"
-    WAIVED = "waived"  # it fails, and an override names it
     ERROR = "error"  # it could not be checked
 
 

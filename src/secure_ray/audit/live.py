@@ -78,7 +78,7 @@ def audit_instance(instance: Instance, book: AdvisoryBook, *, clock: Clock) -> R
     """Prove the live cluster, and judge what it was started with: versions and overrides."""
     proof = prove_instance(instance, clock=clock)
     started_with = (
-        *judge_versions(instance.plan.versions, book),
+        *judge_versions(instance.plan.versions, book, guarded=instance.plan.guard is not None),
         *judge_overrides(instance.plan.overrides),
     )
     return replace(proof, findings=proof.findings + started_with)

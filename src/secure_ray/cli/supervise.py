@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from secure_ray.node.beside import Epoch
     from secure_ray.node.supervisor import Emit
 
-_LOG_BYTES = 5 << 20
-_LOG_COUNT = 3
+# What is shorter would take too much of the log with it, and is no secret worth the name.
+_SHORTEST_SECRET = 6
 
 
 def main() -> int:
@@ -153,22 +153,23 @@ def _emit_line(event: dict[str, Any]) -> None:
 
 
 class _Redacting(logging.Formatter):
-    """Takes the cluster token out of each line, whatever wrote it."""
+    """Takes secrets out of each line, whatever wrote it."""
 
-    def __init__(self, token: Secret, *, as_json: bool) -> None:
+    def __init__(self, secrets: tuple[Secret, ...], *, as_json: bool) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
-        self._token = token
+        self._secrets = secrets
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         if self._as_json:
-            message = record.getMessage()
+            # Before JSON escapes what is in them.
+            message = redact(record.getMessage(), self._secrets)
             if record.exc_info:
-                message += "\n" + self.formatException(record.exc_info)
+                message += "\n" + redact(self.formatException(record.exc_info), self._secrets)
             entry = {"time": utc_now().isoformat(), "level": record.levelname, "message": message}
             text = json.dumps(entry)
-        return redact(text, (self._token,))
+        return redact(text, self._secrets)
 
 
 def _begin_log(*, foreground: bool) -> logging.Logger:
@@ -182,14 +183,24 @@ def _begin_log(*, foreground: bool) -> logging.Logger:
 
 
 def _open_log(log: logging.Logger, plan: LaunchPlan) -> None:
-    token = read_token(plan.paths.token)
+    secrets = _secrets(plan)
     try:
-        file = RotatingFileHandler(plan.paths.log, maxBytes=_LOG_BYTES, backupCount=_LOG_COUNT)
+        file = RotatingFileHandler(
+            plan.paths.log, maxBytes=plan.logging_bytes, backupCount=plan.logging_count
+        )
     except OSError as error:
         raise os_failure("write", plan.paths.log, error) from None
     log.addHandler(file)
+    log.setLevel(plan.logging_level.upper())
     for handler in log.handlers:
-        handler.setFormatter(_Redacting(token, as_json=plan.logging_json))
+        handler.setFormatter(_Redacting(secrets, as_json=plan.logging_json))
+
+
+def _secrets(plan: LaunchPlan) -> tuple[Secret, ...]:
+    """The cluster token, and what the settings bring into Ray's environment."""
+    brought_in = (plan.environment.get(name, "") for name in plan.private)
+    values = (value for value in brought_in if len(value) >= _SHORTEST_SECRET)
+    return (read_token(plan.paths.token), *map(Secret, values))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ def _forget(paths: ClusterPaths) -> None:
 def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
     """Stop what a killed supervisor left behind, and record the end that it could not record.
 
+    Spilled objects are jobs' data in the clear, so they go with the Ray that could read them.
+
     Call it only when none lives.
 
     Returns:
@@ -96,6 +98,9 @@ def clean_up(paths: ClusterPaths, *, clock: Clock = utc_now) -> list[str]:
     if own is not None:
         _record_end(own, cluster, clock)
         _remove_firewall(own, cluster)
+    # Ray removes them only where ray.init started it (2.60.0, _private/external_storage.py).
+    if not cluster_processes(cluster.mark, None, own.ray if own else None):
+        remove_tree(paths.spilled)
     return found
 
 
@@ -134,12 +139,13 @@ def reset(paths: ClusterPaths) -> list[Path]:
     if run is not None and is_ours(run) and run.is_dir():
         remove_tree(run)
         removed.append(run)
-    if paths.directory.is_dir():
-        remove_tree(paths.directory)
-        removed.append(paths.directory)
+    # The directory last: as long as it is there, a reset that was interrupted can be run again.
     if paths.passphrase.is_file():
         paths.passphrase.unlink()
         removed.append(paths.passphrase)
+    if paths.directory.is_dir():
+        remove_tree(paths.directory)
+        removed.append(paths.directory)
     return removed
 
 

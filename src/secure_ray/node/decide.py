@@ -5,7 +5,7 @@ Nothing is written here. All refusals are collected and raised at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Wish:
         config: The settings file that was named, or None.
         ray_options: `ray start` options, as after `--`.
         arguments: Arguments of `secure_init` that are Ray's own.
+        sources: Where an option came from that was not written as one, by option.
         towards: The head's address, for a worker: it listens where it reaches that from.
     """
 
@@ -53,6 +54,7 @@ class Wish:
     ray_options: tuple[str, ...] = ()
     arguments: tuple[Request, ...] = ()
     towards: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,13 @@ class Decision:
     store: StoreKind = StoreKind.MEMORY
 
 
+def _flags(wish: Wish) -> tuple[Request, ...]:
+    return tuple(
+        replace(request, source=wish.sources.get(request.name, request.source))
+        for request in parse_ray_flags(wish.ray_options)
+    )
+
+
 def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) -> Decision:
     """Judge `wish` on this host.
 
@@ -100,7 +109,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         private_network(network)
     verdict = review(
         (
-            *parse_ray_flags(wish.ray_options),
+            *_flags(wish),
             *wish.arguments,
             *variable_requests(settings.environment.set, _SET, explicit=True),
             *_held_back(settings, environ),

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from secure_ray.network.guard.library import guarded_environment
-from secure_ray.network.guard.rules import GuardRules
+from secure_ray.network.guard.rules import LOCAL_RULES, GuardRules
 from secure_ray.node.place import LOCAL
 from secure_ray.policy.addresses import LOOPBACK
 from secure_ray.policy.environment import select_passed
@@ -39,6 +39,9 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NO_PORT = "65536"
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 _NO_PROXY = "127.0.0.1,localhost,::1"
+# What trains across processes looks for an interface other than loopback, where the guard lets it
+# listen on no address; all of its processes are on this host.
+_ON_LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"), "lo")
 
 
 def identity_environment(certificates: Path, token: Path) -> dict[str, str]:
@@ -64,22 +67,32 @@ def bind_environment(
     """What keeps every listener of a Ray process where it belongs.
 
     `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0` makes Ray take 127.0.0.1 as the node's address on Linux
-    too, and with it every listener binds loopback (Ray 2.60.0, `_private/services.py`
-    `get_node_ip_address`). For any other address Ray has no such switch: that is the guard's work.
+    too, and with it every listener of Ray's core binds loopback (Ray 2.60.0,
+    `_private/services.py` `get_node_ip_address`). For any other address Ray has no such switch, and
+    what its libraries and jobs open does not ask it (`[::]:0` in serve/_private/replica.py): that
+    is the guard's work.
 
     Args:
         place: The node's place.
         ports: What belongs on loopback and what on the node's address.
-        guard: The bind guard's library; None in local mode, which needs none.
+        guard: The bind guard's library; None in local mode where there is none.
         preload: The `LD_PRELOAD` that was there before.
     """
+    own = {} if place.is_private else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     if guard is None:
-        return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    return guarded_environment(guard, guard_rules(place, ports), inherited_preload=preload)
+        return own
+    if not place.is_private:
+        own |= _ON_LOOPBACK
+    return own | guarded_environment(guard, guard_rules(place, ports), inherited_preload=preload)
 
 
 def guard_rules(place: Place, ports: PortPlan) -> GuardRules:
-    """What the guard is told on this node."""
+    """What the guard is told on this node.
+
+    The same in every cluster of one host, so that one program can be a driver of several in turn.
+    """
+    if not place.is_private:
+        return LOCAL_RULES
     return GuardRules(
         node=place.address,
         loopback_ports=ports.loopback_ports,
@@ -112,7 +125,7 @@ def ray_environment(  # noqa: PLR0913  # everything that Ray's processes may kno
         ports: The port plan.
         cluster_id: The mark of the cluster's processes.
         place: The node's place.
-        guard: The bind guard's library, in private mode.
+        guard: The bind guard's library, where there is one.
         store: What says where the control store keeps its state, on a head.
     """
     environment = select_passed(caller, tuple(settings.environment.pass_))
@@ -166,7 +179,8 @@ def _log_variables(settings: Settings) -> dict[str, str]:
     }
     # Setting Ray's own default would have every worker print a line about it.
     if logging.level != "info":
-        variables["RAY_BACKEND_LOG_LEVEL"] = logging.level
+        # The first is for C++, the second for Python (Ray 2.60.0, _private/ray_constants.py).
+        variables |= {"RAY_BACKEND_LOG_LEVEL": logging.level, "RAY_LOGGER_LEVEL": logging.level}
     if logging.format == "json":
         variables |= {"RAY_BACKEND_LOG_JSON": "1", "RAY_LOGGING_CONFIG_ENCODING": "JSON"}
     return variables

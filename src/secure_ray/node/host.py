@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -50,6 +51,7 @@ def read_host(environ: Mapping[str, str], roots: Roots = _KERNEL) -> Host:
         shared_memory=_free_shared_memory(roots),
         gpus=_count_gpus(environ, roots),
         isolation_obstacle=isolation_obstacle(roots),
+        cgroup=str(own_cgroup(roots)),
     )
 
 
@@ -65,9 +67,9 @@ def read_versions() -> dict[str, str]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    vendored = _vendored_aiohttp()
-    if vendored:
-        versions["aiohttp (vendored by ray)"] = vendored
+    if "ray" in versions:
+        # One that is not where it was is not one less: the audit then says that it cannot tell.
+        versions["aiohttp (vendored by ray)"] = _vendored_aiohttp() or "unknown"
     return versions
 
 
@@ -122,12 +124,24 @@ def _count_amd(roots: Roots) -> int:
     return sum(1 for node in nodes if read(node) not in {"", "0"})
 
 
+def own_cgroup(roots: Roots = _KERNEL) -> Path:
+    """The control group of this process in version 2; below a mount that shows only a part, that."""
+    lines = read(roots.proc / "self/cgroup").splitlines()
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    parts = [] if ".." in path.split("/") else path.strip("/").split("/")
+    group = roots.cgroup.joinpath(*parts)
+    return group if group.is_dir() else roots.cgroup
+
+
 def isolation_obstacle(roots: Roots = _KERNEL) -> str:
-    """Why `ray start --enable-resource-isolation` cannot work here; "" when it can.
+    """Why `ray start --enable-resource-isolation` cannot work in `own_cgroup`; "" when it can.
 
     Ray needs cgroup version 2 alone, its cpu and memory controllers, and the right to write there
-    (Ray 2.60.0, _private/resource_isolation_config.py). Without them raylet aborts and `ray start`
-    leaves half of its processes behind, so it is checked before.
+    (Ray 2.60.0, _private/resource_isolation_config.py). It then moves every process of that group
+    into one below it (`MoveAllProcesses`, src/ray/common/cgroup2/cgroup_manager.cc): of the host's
+    root that cannot work, kernel threads do not move, and of a login's group it must not, for those
+    are systemd's (https://systemd.io/CGROUP_DELEGATION). Where it fails raylet aborts and `ray
+    start` leaves half of its processes behind, so it is checked before.
     """
     kinds = {
         fields[2]
@@ -136,10 +150,23 @@ def isolation_obstacle(roots: Roots = _KERNEL) -> str:
     }
     if kinds != {"cgroup2"}:
         return "the host does not use cgroup version 2 alone"
-    group = roots.cgroup
+    group = own_cgroup(roots)
+    # cgroups(7): only the root of the hierarchy has none.
+    if not (group / "cgroup.events").exists():
+        return f"{group} is the host's own control group"
     missing = _NEEDED_CONTROLLERS - set(read(group / "cgroup.controllers").split())
     if missing:
         return f"the cgroup controllers {', '.join(sorted(missing))} are not available"
     if not os.access(group, os.W_OK) or not os.access(group / "cgroup.procs", os.W_OK):
         return f"{group} cannot be written"
+    if group != roots.cgroup and not _is_delegated(group):
+        return f"{group} is not delegated to Ray (a systemd unit with Delegate=yes has one that is)"
     return ""
+
+
+def _is_delegated(group: Path) -> bool:
+    for name in ("user.delegate", "trusted.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(group, name) == b"1":
+                return True
+    return False

@@ -56,10 +56,13 @@ class LaunchPlan:
         timeout: Seconds until Ray must be ready.
         ephemeral: True for a cluster that lives as long as the program that started it.
         logging_json: Whether Ray's Python logs and ours are JSON.
+        logging_level: What ours begins at; Ray is told by its environment.
+        logging_bytes: How large ours gets before it is put aside.
+        logging_count: How many of those are kept.
         overrides: The rules that are suspended.
         private: Variables that the user's settings brought in, which may hold secrets.
         place: Which node of the cluster this is, and what it listens on.
-        guard: The bind guard's library; None in local mode, which needs none.
+        guard: The bind guard's library; None in local mode where there is none.
         firewall: Whether a firewall is to let in the cluster's nodes alone, where we may have one.
         head_ports: The head's port plan; on the head the same as `ports`.
         pki: How long certificates live, of what kind keys are, what opens the root key.
@@ -81,6 +84,9 @@ class LaunchPlan:
     timeout: float
     ephemeral: bool
     logging_json: bool
+    logging_level: str
+    logging_bytes: int
+    logging_count: int
     overrides: tuple[ActiveOverride, ...]
     private: tuple[str, ...]
     place: Place
@@ -155,7 +161,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         working_directory: Where Ray runs; the run directory's tmp when None.
         ephemeral: Whether the cluster ends with the program that started it.
         place: Which node of the cluster this is, and what it listens on.
-        guard: The bind guard's library, in private mode.
+        guard: The bind guard's library, where there is one.
         head_ports: The head's port plan, on a worker.
         store: What keeps the control store's state. It counts on a head that outlives a program.
     """
@@ -199,6 +205,9 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         timeout=settings.start.timeout_seconds,
         ephemeral=ephemeral,
         logging_json=settings.logging.format == "json",
+        logging_level=settings.logging.level,
+        logging_bytes=settings.logging.rotate_bytes,
+        logging_count=settings.logging.rotate_count,
         private=tuple(sorted(_brought_in(settings, variables, environment))),
         overrides=tuple(
             ActiveOverride(rule, override.until.isoformat(timespec="minutes"), override.reason)
@@ -268,6 +277,8 @@ def _limit_options(settings: Settings, limits: Limits) -> list[str]:
         options.append(f"--resources={json.dumps(dict(limits.resources), sort_keys=True)}")
     if limits.isolation:
         options.append("--enable-resource-isolation")
+        # Not Ray's default, the root of all groups that are to be seen.
+        options.append(f"--cgroup-path={limits.cgroup}")
         if settings.limits.system_reserved_cpu is not None:
             options.append(f"--system-reserved-cpu={settings.limits.system_reserved_cpu}")
         if settings.limits.system_reserved_memory is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError
-from secure_ray.base.files import free_bytes
+from secure_ray.base.files import free_bytes, remove_tree
 from secure_ray.base.ownership import (
     require_own_directory,
     require_private_file,
@@ -73,44 +73,51 @@ def prepare(
     cluster = ensure_cluster(paths)
     place = _place(cluster, decision)
     _require_nothing_planted(paths, cluster.run_paths)
-    _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
+    # Before the disk is looked at: what the last start left may be what fills it.
+    for left in (paths.spilled, cluster.run_paths.temporary):
+        remove_tree(left)
     forget_old_sessions(cluster.run_paths)
+    _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
     require_redis_files(settings.redis)
     credentials = prepare_credentials(paths, cluster, settings, place, now=now, ephemeral=ephemeral)
     ports, reservation = _take_ports(decision, cluster, place, insist=True)
     with ExitStack() as failed:
         failed.callback(reservation.close)
         write_cluster(paths, replace(cluster, base=ports.base))
+        guard, unguarded = _guard(place, ports)
         plan = _plan(
             decision,
             paths,
             cluster,
             ports,
+            guard=guard,
             caller=caller,
             working_directory=working_directory,
             ephemeral=ephemeral,
         )
-        if plan.guard is not None:
-            self_test(plan.guard, guard_rules(plan.place, plan.ports))
         changes = (*credentials.changes, *settle_store(plan))
         failed.pop_all()
-    return Prepared(plan, reservation, changes, credentials.warnings, credentials.expires)
+    warnings = (*credentials.warnings, *unguarded)
+    return Prepared(plan, reservation, changes, warnings, credentials.expires)
 
 
 def preview(decision: Decision, paths: ClusterPaths, *, caller: Mapping[str, str]) -> LaunchPlan:
     """The plan as `prepare` would make it now, without writing anything (`--dry-run`)."""
     cluster = read_cluster(paths) or Cluster(paths.name, "NEW", str(paths.directory / "run"))
-    ports, reservation = _take_ports(decision, cluster, _place(cluster, decision))
+    place = _place(cluster, decision)
+    ports, reservation = _take_ports(decision, cluster, place)
     reservation.close()
-    return _plan(decision, paths, cluster, ports, caller=caller)
+    guard, _ = _guard(place, ports)
+    return _plan(decision, paths, cluster, ports, guard=guard, caller=caller)
 
 
-def _plan(
+def _plan(  # noqa: PLR0913  # all that goes into it
     decision: Decision,
     paths: ClusterPaths,
     cluster: Cluster,
     ports: PortPlan,
     *,
+    guard: Path | None,
     caller: Mapping[str, str],
     working_directory: Path | None = None,
     ephemeral: bool = False,
@@ -130,10 +137,29 @@ def _plan(
         working_directory=working_directory,
         ephemeral=ephemeral,
         place=place,
-        guard=guard_library() if place.is_private else None,
+        guard=guard,
         head_ports=membership.ports if membership else None,
         store=decision.store,
     )
+
+
+def _guard(place: Place, ports: PortPlan) -> tuple[Path | None, tuple[str, ...]]:
+    """The bind guard, proven to hold here, and a warning where a cluster goes on without it.
+
+    Ray's own sockets stay on loopback without it; those of its libraries (Serve) and of jobs do not.
+
+    Raises:
+        FailedError: it does not, and other hosts could reach what it does not hold.
+    """
+    try:
+        library = guard_library()
+        self_test(library, guard_rules(place, ports))
+    except FailedError as error:
+        if place.is_private:
+            raise
+        loss = "without the bind guard, what a job opens on all addresses is told, not prevented"
+        return None, (f"{loss}: {error.code}: {error.cause}",)
+    return library, ()
 
 
 def _place(cluster: Cluster, decision: Decision) -> Place:
@@ -175,6 +201,8 @@ def _require_nothing_planted(paths: ClusterPaths, run: RunPaths) -> None:
         (paths.log, require_private_file),
         (run.control, require_private_socket),
         (run.ray, require_own_directory),
+        (run.temporary, require_own_directory),
+        (paths.spilled, require_own_directory),
     ):
         if os.path.lexists(path):
             require(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,15 @@ _SETTINGS = {
     "_memory": "limits.memory",
     "include_dashboard": "dashboard.enabled",
     "dashboard_port": "ports.dashboard",
+    "system_reserved_cpu": "limits.system_reserved_cpu",
+    "system_reserved_memory": "limits.system_reserved_memory",
+}
+# Those that Ray takes for a cluster that it starts; our driver joins one, where Ray refuses them.
+_OPTIONS = {
+    "labels": "--labels",
+    "_node_name": "--node-name",
+    "_enable_object_reconstruction": "--enable-object-reconstruction",
+    "_system_config": "--system-config",
 }
 _NEW = frozenset({None, "local"})
 _HARDENED = {"RAY_AUTH_MODE": "token", "RAY_USE_TLS": "1"}
@@ -137,8 +147,8 @@ def _connect(
             meanwhile()
         finally:
             imported()  # Ray must not read its configuration after it has been put back
-        if plan.guard is not None:
-            inject(plan.guard, guard_rules(plan.place, plan.ports))
+        _guard(plan)
+        if plan.place.is_private:
             # Ray would look for a raylet among all processes of the host, the head's first.
             arguments = arguments | {"_node_ip_address": plan.place.address}
         context = ray_process.init(address=environment["RAY_ADDRESS"], **arguments)
@@ -147,6 +157,22 @@ def _connect(
         raise
     ray_process.after_shutdown(restore)
     return context
+
+
+def _guard(plan: LaunchPlan) -> None:
+    """Put this process under the bind guard.
+
+    Raises:
+        FailedError: it cannot be, and other hosts could reach what it opens. In local mode the
+            driver's Ray is on loopback by Ray's own switch, guarded or not.
+    """
+    if plan.guard is None:
+        return
+    try:
+        inject(plan.guard, guard_rules(plan.place, plan.ports))
+    except FailedError:
+        if plan.place.is_private:
+            raise
 
 
 def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> Any:
@@ -162,7 +188,8 @@ def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> 
         Wish(
             flags=wish,
             config=Path(config) if config is not None else None,
-            ray_options=_labels(arguments),
+            ray_options=_ray_options(arguments),
+            sources={flag: f"argument {name}" for name, flag in _OPTIONS.items()},
             arguments=_requests(rest),
         ),
         environ=os.environ,
@@ -199,17 +226,28 @@ def _split(arguments: dict[str, Any]) -> tuple[dict[str, object], dict[str, Any]
     settings: dict[str, object] = {
         key: rest.pop(argument, None) for argument, key in _SETTINGS.items()
     }
+    isolation = rest.pop("enable_resource_isolation", None)
+    if isolation is not None:
+        settings["limits.resource_isolation"] = "on" if isolation else "off"
     # A Ray of one program is for that program, whatever the settings say of clusters.
     settings["network.bind"] = "local"
-    rest.pop("labels", None)
+    for argument in _OPTIONS:
+        rest.pop(argument, None)
     return settings, rest
 
 
-def _labels(arguments: dict[str, Any]) -> tuple[str, ...]:
-    labels = arguments.get("labels") or {}
-    if not labels:
-        return ()
-    return ("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels.items())),)
+def _ray_options(arguments: dict[str, Any]) -> tuple[str, ...]:
+    """The arguments that are options of `ray start`."""
+    options = []
+    if labels := arguments.get("labels"):
+        options.append("--labels=" + ",".join(f"{key}={labels[key]}" for key in sorted(labels)))
+    if name := arguments.get("_node_name"):
+        options.append(f"--node-name={name}")
+    if arguments.get("_enable_object_reconstruction"):
+        options.append("--enable-object-reconstruction")
+    if config := arguments.get("_system_config"):
+        options.append(f"--system-config={json.dumps(config)}")
+    return tuple(options)
 
 
 def _requests(arguments: Mapping[str, Any]) -> tuple[Any, ...]:

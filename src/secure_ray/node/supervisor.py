@@ -37,6 +37,7 @@ from secure_ray.node.draining import OwnDrain
 from secure_ray.node.following import Following
 from secure_ray.node.identity import leaf_expires
 from secure_ray.node.instance import Instance, Phase, write_instance
+from secure_ray.node.lost_ports import hold_lost_ports
 from secure_ray.node.ray_life import RayLife
 from secure_ray.node.sessions import make_way, session_name
 from secure_ray.node.start_ray import adopt_orphans
@@ -133,6 +134,7 @@ class Supervisor:
         self._following: Following | None = None
         self._life = 0
         self._session = ""
+        self._lost_meanwhile: list[str] = []
         now = clock().isoformat(timespec="seconds")
         self._instance = Instance(
             plan=plan,
@@ -296,7 +298,7 @@ class Supervisor:
         await self._enter(Phase.PROVING, "")
         core = CoreProcesses.below(ray.pid)
         proven = await asyncio.to_thread(self._given.prove, self._instance)
-        lost = [] if proven.ok else core.newly_lost()
+        lost = core.newly_lost()
         if not proven.ok and (lost or ray.exit_code is not None):
             raise self._ray_died(f"{', '.join(lost) or 'ray start'} ended during the proof")
         if not proven.ok:
@@ -305,6 +307,7 @@ class Supervisor:
                 f"Ray is not as planned, so it was stopped again: {proven.reason}",
                 fix="secure-ray explain SR-AUDIT-000",
             )
+        self._lost_meanwhile = lost  # the proof may have passed before that, and is told then
         self._instance = replace(self._instance, sound=True)
         self._has_run = True
         await self._enter(Phase.RUNNING, proven.reason)
@@ -315,6 +318,12 @@ class Supervisor:
         Raises:
             IncompleteError: Ray ended, or has to.
         """
+        async with contextlib.AsyncExitStack() as held:
+            await self._watch_holding(ray, following, held)
+
+    async def _watch_holding(
+        self, ray: RayLife, following: Following | None, held: contextlib.AsyncExitStack
+    ) -> None:
         core, self._lost = CoreProcesses.below(ray.pid), ""
         strays, drains = Every(_LOOK_SECONDS), OwnDrain(self._plan, self._log)
         while not (self._stop.is_set() or self._wishes.restart.is_set()):
@@ -329,14 +338,16 @@ class Supervisor:
                 drains.follow(following.orders)
             if ray.exit_code is not None and not self._stop.is_set():
                 raise self._ray_died(why_ray_ended(self._plan.run.ray, ray.exit_code))
-            lost = core.newly_lost()
+            lost, self._lost_meanwhile = [*self._lost_meanwhile, *core.newly_lost()], []
             # `ray start` goes on without a raylet that was drained, yet the node is gone by then.
             if following is not None and any(name.startswith("raylet") for name in lost):
                 raise self._ray_died(f"{', '.join(lost)} ended")
             if lost and ray.exit_code is None:
                 self._lost = f"{', '.join(lost)} ended"
+                ports = await hold_lost_ports(self._plan, held)
+                self._log.info("held, so that nobody else is sent the token there: %s", ports)
                 await self._enter(Phase.DEGRADED, self._lost)
-            if self._plan.place.is_private and strays.due():
+            if strays.due():
                 await self._look_for_strays()
 
     def _ray_died(self, why: str) -> IncompleteError:

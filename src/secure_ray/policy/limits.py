@@ -40,6 +40,7 @@ class Host:
         shared_memory: Free bytes in the shared memory file system; None where Ray uses none.
         gpus: GPUs seen; 0 when none.
         isolation_obstacle: Why Ray's resource isolation cannot work here; "" when it can.
+        cgroup: The control group that Ray's resource isolation makes its own in.
     """
 
     cpus: int
@@ -47,6 +48,7 @@ class Host:
     shared_memory: int | None
     gpus: int
     isolation_obstacle: str
+    cgroup: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Limits:
         reserve: Memory kept free for the system and for Ray's own processes.
         isolation: Whether Ray isolates its own processes by cgroup.
         isolation_note: Why not, for a person; "" when it does.
+        cgroup: Where it makes its control groups.
     """
 
     num_cpus: int
@@ -68,6 +71,7 @@ class Limits:
     memory_usage_threshold: float
     isolation: bool
     isolation_note: str
+    cgroup: str = ""
 
 
 def decide_limits(
@@ -98,6 +102,7 @@ def decide_limits(
         memory_usage_threshold=wanted.memory_usage_threshold,
         isolation=wanted.resource_isolation != "off" and not obstacle,
         isolation_note=_isolation_note(wanted.resource_isolation, obstacle),
+        cgroup=host.cgroup,
     )
     return limits, _refusals(limits, wanted, host, origin)
 

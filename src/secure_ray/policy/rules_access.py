@@ -21,9 +21,10 @@ ACCESS_RULES = (
         "SR-NET-002",
         "the dashboard would listen beyond loopback",
         "It is plain HTTP and carries the cluster token with each request; whoever reaches it or "
-        "reads along can run code (CVE-2023-48022).",
+        "reads along can run code (CVE-2023-48022). The proof would stop such a start anyway, so "
+        "this rule has no override.",
         "Drop the option; open the dashboard on this host or through an SSH tunnel.",
-        _YES,
+        _NO,
         Severity.CRITICAL,
     ),
     Rule(

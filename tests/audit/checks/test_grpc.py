@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from secure_ray.audit.checks import grpc as module
 from secure_ray.audit.checks.grpc import (
     CALLS,
     CHECK,
@@ -70,6 +71,23 @@ def test_without_client_authentication(home: Path, pki: Pki) -> None:
 def test_without_token(home: Path, pki: Pki) -> None:
     with hardened_cluster(home, pki, grpc_token=None) as target:
         assert _statuses(target)[TOKEN.code] == {Status.FAIL}
+
+
+@pytest.mark.parametrize("tokenless", [True, False])
+def test_worker_that_has_gone_is_no_excuse_for_what_it_let_in(
+    home: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch, *, tokenless: bool
+) -> None:
+    cluster = (
+        hardened_cluster(home, pki, grpc_token=None) if tokenless else hardened_cluster(home, pki)
+    )
+    with cluster as target:
+        doors = module._planned_doors(target)
+        looks = iter([doors, []])
+        monkeypatch.setattr(module, "_planned_doors", lambda _target: [])
+        monkeypatch.setattr(module, "_worker_doors", lambda _target: next(looks))
+        found = _statuses(target)
+
+    assert found == ({"SR-AUDIT-013": {Status.FAIL}} if tokenless else {})
 
 
 def test_without_tls(home: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:

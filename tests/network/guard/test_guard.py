@@ -121,6 +121,41 @@ def test_bind_of_a_loopback_port(
     assert guarded.tell(script, rules_for(loopback=[port])) == placed
 
 
+LOCAL = "127.0.0.1"
+
+
+@pytest.mark.parametrize("kind", ["TCP", "UDP"])
+@pytest.mark.parametrize(
+    ("family", "asked", "only_six", "placed"),
+    [
+        ("INET", "0.0.0.0", None, "127.0.0.1"),
+        ("INET", "127.0.0.1", None, "127.0.0.1"),
+        ("INET", "127.9.9.9", None, "127.9.9.9"),
+        ("INET", "192.0.2.1", None, "EACCES"),
+        ("INET6", "::", False, "::ffff:127.0.0.1"),
+        ("INET6", "::", True, "::1"),
+        ("INET6", "::1", True, "::1"),
+        ("INET6", "2001:db8::1", None, "EACCES"),
+    ],
+)
+def test_bind_in_a_cluster_of_one_host(  # a table
+    guarded: Guarded, kind: str, family: str, asked: str, only_six: object, placed: str
+) -> None:
+    script = f"told = bound({family}, {kind}, ({asked!r}, 0), {only_six})"
+
+    assert guarded.tell(script, rules_for(LOCAL)) == placed
+
+
+@pytest.mark.root
+def test_host_of_one_cluster_sends_datagrams_out_as_before(guarded: Guarded) -> None:
+    """A name server or a clock is asked so, and from loopback no other host can be reached."""
+    script = f"""
+with socket.socket(INET, UDP) as client:
+    told = [client.sendto(b"?", ({NODE_4!r}, 9)), client.getsockname()[0]]
+"""
+    assert guarded.tell(script, rules_for(LOCAL), prefix=HOST) == [1, "0.0.0.0"]
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("only_six", [True, False])
 def test_loopback_port_on_a_host_with_ipv6_alone(guarded: Guarded, *, only_six: bool) -> None:

@@ -77,14 +77,20 @@ WEAKENED = {
     ),
     "foreign address let through": ("return is_loopback(asked);", "return true;"),
     "listen not watched": ("if (name_socket(descriptor, false, NULL) != 0)", "if (0)"),
-    "loopback port on the node": ("bool stays_inside = rules", "bool stays_inside = 0 && rules"),
+    "loopback port on the node": (
+        "rules.local || rules.is_loopback_port[asked->port];",
+        "rules.local;",
+    ),
     "loopback port of the wildcard on the node": (
         "placed->ip = !stays_inside ? rules.node :",
         "placed->ip = true ? rules.node :",
     ),
-    "sendto not watched": ("if (given != NULL && name_sender", "if (0 && name_sender"),
+    "sendto not watched": (
+        "if (given != NULL && !rules.local && name_sender",
+        "if (0 && name_sender",
+    ),
     "sendmsg not watched": (
-        "if (message != NULL && message->msg_name != NULL &&",
+        "if (message != NULL && message->msg_name != NULL && !rules.local &&",
         "if (0 && message->msg_name != NULL &&",
     ),
     "node port not found": ("return rules.is_node_port[asked->port];", "return false;"),
@@ -92,6 +98,10 @@ WEAKENED = {
     "not relayed": ("return redirected->port != 0;", "return false;"),
     "no IPv6": ("given->sa_family == AF_INET6 && length", "0 && length"),
 }
+
+
+def test_guard_of_a_cluster_of_one_host_holds(library: Path) -> None:
+    self_test(library, rules_for("127.0.0.1"))
 
 
 @pytest.mark.parametrize("weakness", WEAKENED)

@@ -13,6 +13,10 @@
  *            the node, loopback port        -> 127.0.0.2, where the listener went
  *            another host, relayed port     -> the relay on 127.0.0.1
  *
+ * In local mode the node's address is 127.0.0.1. Then every port is a loopback port, and nothing is
+ * connected elsewhere. A datagram goes out as it would without the guard: from loopback it could
+ * reach no other host, and who sends waits for an answer, not for strangers.
+ *
  * Without sound rules every bind is refused. The wrappers take no lock, allocate nothing and share
  * nothing that changes after start(), so threads, forks and signal handlers may use them as they
  * would libc's. They leave errno as libc would.
@@ -149,10 +153,12 @@ static bool is_loopback(const struct endpoint *at)
            (IN6_IS_ADDR_V4MAPPED(&at->ip) && at->ip.s6_addr[12] == 127);
 }
 
-/* A link-local address is one only together with its interface. */
+/* A link-local address is one only together with its interface. In local mode there is none: what
+ * asks for loopback by address stays where it asks. */
 static bool is_node(const struct endpoint *at)
 {
-    return IN6_ARE_ADDR_EQUAL(&at->ip, &rules.node) && (at->scope == rules.scope || rules.scope == 0);
+    return !rules.local && IN6_ARE_ADDR_EQUAL(&at->ip, &rules.node) &&
+           (at->scope == rules.scope || rules.scope == 0);
 }
 
 /* ---- Refusals -------------------------------------------------------------------------------- */
@@ -214,7 +220,7 @@ static int refuse(const struct endpoint *asked, const char *why)
 /* Where a socket that asks for `asked` may be bound; false: nowhere. */
 static bool place(const struct endpoint *asked, bool only_six, struct endpoint *placed)
 {
-    bool stays_inside = rules.is_loopback_port[asked->port];
+    bool stays_inside = rules.local || rules.is_loopback_port[asked->port];
     *placed = *asked;
     if (is_node(asked)) {
         placed->ip = stays_inside ? NODE_ON_LOOPBACK : rules.node;
@@ -356,7 +362,7 @@ ssize_t guarded_sendto(int descriptor, const void *data, size_t size, int flags,
     int saved = errno;
     if (real_bind == NULL)
         start();
-    if (given != NULL && name_sender(descriptor, given, length) != 0)
+    if (given != NULL && !rules.local && name_sender(descriptor, given, length) != 0)
         return -1;
     errno = saved;
     return real_sendto(descriptor, data, size, flags, given, length);
@@ -367,7 +373,7 @@ ssize_t guarded_sendmsg(int descriptor, const struct msghdr *message, int flags)
     int saved = errno;
     if (real_bind == NULL)
         start();
-    if (message != NULL && message->msg_name != NULL &&
+    if (message != NULL && message->msg_name != NULL && !rules.local &&
         name_sender(descriptor, message->msg_name, message->msg_namelen) != 0)
         return -1;
     errno = saved;
@@ -379,7 +385,7 @@ int guarded_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned count, i
     int saved = errno;
     if (real_bind == NULL)
         start();
-    for (unsigned at = 0; messages != NULL && at < count; at++) {
+    for (unsigned at = 0; messages != NULL && !rules.local && at < count; at++) {
         const struct msghdr *message = &messages[at].msg_hdr;
         if (message->msg_name == NULL)
             continue;

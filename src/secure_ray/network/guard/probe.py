@@ -42,10 +42,11 @@ def main(node: str, inner: int, outer: int, relayed: int, relay: int) -> None:
     with closing(socket.socket(family)) as unbound:
         unbound.listen()
         _expect("listen without bind", _local(unbound), plain)
+    aside = plain if plain == "127.0.0.1" else "127.0.0.2"  # nothing moves in local mode
     with _bound(family, socket.SOCK_STREAM, (node, inner)) as moved:
-        _expect("bind of a loopback port", _local(moved), "127.0.0.2")
+        _expect("bind of a loopback port", _local(moved), aside)
         moved.listen()
-        _expect_connection(family, (node, inner), ("127.0.0.2", inner))
+        _expect_connection(family, (node, inner), (aside, inner))
     with _bound(family, socket.SOCK_STREAM, (wildcard, outer)) as moved:
         moved.listen()
         loopback = "::1" if family == socket.AF_INET6 else "127.0.0.1"

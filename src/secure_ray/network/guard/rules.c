@@ -59,10 +59,10 @@ static bool read_relays(const char *text, uint16_t relays[PORTS])
     return true;
 }
 
-/* "10.0.0.1", "fd00::1", "fe80::1%eth0" */
+/* "10.0.0.1", "fd00::1", "fe80::1%eth0", "127.0.0.1" */
 static bool read_node(const char *text, struct rules *rules)
 {
-    static const struct in6_addr any_4 = MAPPED(0, 0, 0, 0);
+    static const struct in6_addr any_4 = MAPPED(0, 0, 0, 0), loopback_4 = MAPPED(127, 0, 0, 1);
     char address[INET6_ADDRSTRLEN];
     struct in_addr four;
     size_t length = text == NULL ? 0 : strcspn(text, "%");
@@ -78,6 +78,7 @@ static bool read_node(const char *text, struct rules *rules)
     } else if (inet_pton(AF_INET6, address, &rules->node) != 1) {
         return false;
     }
+    rules->local = IN6_ARE_ADDR_EQUAL(&rules->node, &loopback_4);
     return !IN6_IS_ADDR_UNSPECIFIED(&rules->node) && !IN6_ARE_ADDR_EQUAL(&rules->node, &any_4);
 }
 

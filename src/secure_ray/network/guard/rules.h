@@ -15,6 +15,7 @@
 
 struct rules {
     struct in6_addr node;
+    bool local;     /* the node's address is 127.0.0.1: a cluster of this host alone */
     uint32_t scope; /* index of the interface of a link-local address, else 0 */
     /* By port. Most pages of these are never touched, and so take no memory. */
     bool is_loopback_port[PORTS];

@@ -66,5 +66,9 @@ class GuardRules:
         }
 
 
+LOCAL_RULES = GuardRules("127.0.0.1", frozenset(), frozenset())
+"""Everything on loopback: a cluster of one host."""
+
+
 def _listed(ports: Iterable[int]) -> str:
     return ",".join(str(port) for port in sorted(ports))

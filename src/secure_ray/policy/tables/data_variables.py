@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_ray.policy.tables.rows import pin, refuse, scrub
+from secure_ray.policy.tables.rows import allow, pin, refuse, scrub
 from secure_ray.policy.values import ANY, OFF, ON, other_than
 
 _REDIS = (
@@ -108,12 +108,18 @@ _DASHBOARD = (
     ),
 )
 
-_CREDENTIALS = scrub(
-    "RAY_RUNTIME_ENV_BEARER_TOKEN",
-    "RAY_SANDBOX_API_TOKEN",
-    rule="SR-DATA-006",
-    why="every job inherits it, and Ray sends it to URLs that jobs choose",
-    secret=True,
+_CREDENTIALS = (
+    *scrub(
+        "RAY_RUNTIME_ENV_BEARER_TOKEN",
+        rule="SR-DATA-006",
+        why="every job inherits it, and Ray sends it to URLs that jobs choose",
+        secret=True,
+    ),
+    # Not passed on by itself, like every variable of the caller; without it that API asks nobody.
+    *allow(
+        "RAY_SANDBOX_API_TOKEN",
+        why="what the sandbox API asks for; unset it is open. Give it by `[environment.set]`",
+    ),
 )
 
 _LIMITS = (

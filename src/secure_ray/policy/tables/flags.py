@@ -194,7 +194,9 @@ FLAGS = (
     ),
     _owned("--resources", _LIMIT, "use `secure-ray up --resources JSON` or `[limits] resources`"),
     _owned("--enable-resource-isolation", _ISOLATION, "set `[limits] resource_isolation`"),
-    _owned("--cgroup-path", _ISOLATION, "set `[limits] resource_isolation`"),
+    _owned(
+        "--cgroup-path", _ISOLATION, "set `[limits] resource_isolation`; Ray gets its own group"
+    ),
     _owned("--system-reserved-cpu", _ISOLATION, "set `[limits] system_reserved_cpu`"),
     _owned("--system-reserved-memory", _ISOLATION, "set `[limits] system_reserved_memory`"),
     # Known and harmless.

@@ -226,6 +226,12 @@ _OWNED = (
         fix="set `[logging] rotate_count`",
     ),
     *scrub(
+        "RAY_LOGGER_LEVEL",
+        rule="SR-RAY-002",
+        why="secure-ray sets it from its log settings",
+        fix="set `[logging] level`",
+    ),
+    *scrub(
         "RAY_BACKEND_LOG_JSON",
         "RAY_LOGGING_CONFIG_ENCODING",
         rule="SR-RAY-002",
