@@ -15,7 +15,7 @@ import pytest
 
 from support.fabric import fabric
 from support.live import until
-from support.private import HEAD, SMALL, PrivateCluster, private_cluster
+from support.private import HEAD, PrivateCluster, private_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,14 @@ class Workload:
 
     def begin(self) -> None:
         self.process = self.cluster.head.start(
-            "run", "--", sys.executable, "-c", _WORK, str(self.record)
+            "run",
+            "--",
+            sys.executable,
+            "-c",
+            _WORK,
+            str(self.record),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def rounds(self) -> list[dict[str, Any]]:
@@ -87,9 +94,12 @@ class Workload:
         until(more, "the work goes on", seconds=90)
 
     def end(self) -> None:
+        self.record.with_name(f"{self.record.name}.end").touch()
         if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:  # it hangs on a Ray that is gone
+                self.process.kill()
 
 
 @pytest.fixture(scope="module")

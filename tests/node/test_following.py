@@ -15,7 +15,7 @@ from support.plans import NOW
 
 def following(*epochs: str) -> tuple[Following, list[str]]:
     """A worker whose head tells these sessions one after the other, and why its Ray has to end."""
-    line: Any = SimpleNamespace(epoch=epochs[0], revoked=asyncio.Event())
+    line: Any = SimpleNamespace(epoch=epochs[0], revoked=asyncio.Event(), orders=())
 
     async def pause(_seconds: float) -> bool:
         return False

@@ -128,7 +128,7 @@ async def _beating(
     from secure_ray.node.heartbeat import HeartbeatLoop
 
     supervisor = now().supervisor.pid
-    async with looking(lambda: look_live(plan, supervisor)) as live:
+    async with looking(lambda: look_live(plan, supervisor), lambda: now().phase) as live:
         heartbeats = HeartbeatLoop(plan, describe=lambda: _describe(plan, now(), live), log=log)
         task = asyncio.create_task(heartbeats.run())
         try:

@@ -16,7 +16,7 @@ from secure_ray.pki.dress import read_shown
 from secure_ray.policy.ports import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 
     from secure_ray.network.listeners import Listener
     from secure_ray.node.plan import LaunchPlan
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 3.0
 _EVERY_SECONDS = 30.0
+_PAUSE_SECONDS = 0.5
 _MOST_TOLD = 8
 
 
@@ -37,37 +38,41 @@ class LiveLook:
 
     def __init__(self) -> None:
         self.shown: tuple[tuple[CertificateFacts, int], ...] = ()
-        self._due = asyncio.Event()
 
-    def hurry(self) -> None:
-        """Look again now: Ray has started anew."""
-        self._due.set()
-
-    async def _run(self, look: Callable[[], tuple[Shown, ...]]) -> None:
+    async def run(
+        self, look: Callable[[], tuple[Shown, ...]], marker: Callable[[], Hashable]
+    ) -> None:
+        """Look every half minute, and whenever `marker` gives another value."""
+        seen, due = marker(), 0.0
         while True:
-            try:
-                found = await asyncio.to_thread(look)
-            except (InconclusiveError, OSError):
-                found = ()
-            count = Counter(one.leaf for one in found)
-            first = sorted(count.items(), key=lambda item: item[0].not_after)
-            self.shown = tuple(first[:_MOST_TOLD])
-            try:
-                await asyncio.wait_for(self._due.wait(), _EVERY_SECONDS)
-            except asyncio.TimeoutError:
-                continue
-            self._due.clear()
+            now = asyncio.get_running_loop().time()
+            if marker() != seen or now >= due:
+                seen, due = marker(), now + _EVERY_SECONDS
+                await self._look(look)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _look(self, look: Callable[[], tuple[Shown, ...]]) -> None:
+        try:
+            found = await asyncio.to_thread(look)
+        except (InconclusiveError, OSError):
+            found = ()
+        count = Counter(one.leaf for one in found)
+        first = sorted(count.items(), key=lambda item: item[0].not_after)
+        self.shown = tuple(first[:_MOST_TOLD])
 
 
 @asynccontextmanager
-async def looking(look: Callable[[], tuple[Shown, ...]]) -> AsyncIterator[LiveLook]:
-    """Look every half minute what the node's ports show, as long as this lasts.
+async def looking(
+    look: Callable[[], tuple[Shown, ...]], marker: Callable[[], Hashable]
+) -> AsyncIterator[LiveLook]:
+    """Look what the node's ports show, as long as this lasts.
 
     Args:
         look: `look_live` for this node; runs in a thread.
+        marker: Another value once Ray has ended or started.
     """
     live = LiveLook()
-    task = asyncio.create_task(live._run(look))  # noqa: SLF001  # its own maker
+    task = asyncio.create_task(live.run(look, marker))
     try:
         yield live
     finally:

@@ -17,6 +17,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -228,9 +229,15 @@ class Supervisor:
 
     async def _until_wanted(self, following: Following) -> None:
         await following.until_wanted(
-            expires=lambda: leaf_expires(self._plan.paths),
+            expires=self._leaf_expires,
             on_held_back=lambda why: self._enter(Phase.WAITING, why),
         )
+
+    def _leaf_expires(self) -> datetime:
+        """Of the leaf on disk; what was there at the start, where it cannot be read now."""
+        with contextlib.suppress(SecureRayError):
+            return leaf_expires(self._plan.paths)
+        return datetime.fromisoformat(self._instance.certificate_expires)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether somebody has asked to stop."""
