@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from secure_ray.base.errors import FailedError, SecureRayError
 from secure_ray.base.files import write_private
 from secure_ray.node.identity import pki_paths
-from secure_ray.node.place import RENEW
+from secure_ray.node.place import renew_order
 from secure_ray.pki.facts import read_facts
 from secure_ray.pki.lifetimes import RENEW_AT
 from secure_ray.pki.store import LeafFiles
@@ -87,14 +87,12 @@ async def keeping_leaf(
 async def _keep_leaf(
     plan: LaunchPlan, heartbeats: HeartbeatLoop, *, clock: Clock, log: logging.Logger
 ) -> None:
-    obeyed = False
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         if not heartbeats.reached.is_set():
             continue
-        ordered = RENEW in heartbeats.orders
-        obeyed = obeyed and ordered
-        if (ordered and not obeyed) or is_due(_leaf(plan), clock()):
+        leaf = _leaf(plan)
+        if renew_order(leaf.serial) in heartbeats.orders or is_due(leaf, clock()):
             try:
                 leaf = await renew_leaf(plan, heartbeats, clock=clock)
             except (SecureRayError, OSError) as error:
@@ -102,7 +100,6 @@ async def _keep_leaf(
                 await asyncio.sleep(_FAILED_SECONDS)
                 continue
             log.info("the certificate is renewed: until %s", leaf.not_after.isoformat())
-            obeyed = ordered
             heartbeats.hurry()
 
 

@@ -14,7 +14,7 @@ from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.gateway.nodes.members import find_member, give_orders
 from secure_ray.gateway.nodes.register import open_register
 from secure_ray.node.draining import drain
-from secure_ray.node.place import HALT, HOLD, RENEW
+from secure_ray.node.place import HALT, HOLD, is_of_rotation, renew_order
 from secure_ray.rotation.nodes import find_worker
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
     from secure_ray.rotation.nodes import NodeFacts
 
-OURS = frozenset({HOLD, HALT, RENEW})
 _LOOK_SECONDS = 1.0
 _RENEW_SECONDS = 60.0
 _END_SECONDS = 90.0
@@ -56,7 +55,7 @@ class Roller:
             IncompleteError: it did not, within a minute.
         """
         before = node.disk.serial if node.disk else ""
-        self._order(node, RENEW)
+        self._order(node, renew_order(before))
         self.show(f"{node.name}: a new certificate")
         return self._until(
             node,
@@ -111,7 +110,7 @@ class Roller:
         """Give these orders in place of our earlier ones; those of a person stay."""
         with open_register(self.plan.paths.directory).changing() as database:
             member = find_member(database, node.id)
-            theirs = [one for one in member.orders if one not in OURS] if member else []
+            theirs = [one for one in member.orders if not is_of_rotation(one)] if member else []
             give_orders(database, node.id, (*theirs, *orders))
 
     def _until(
