@@ -11,7 +11,7 @@ from secure_ray.gateway.nodes.members import list_members
 from secure_ray.gateway.nodes.register import find_register
 from secure_ray.network.grpc_probe import Identity
 from secure_ray.network.served import served_chain
-from secure_ray.node.place import HEAD_NAME
+from secure_ray.node.place import DRAIN, HEAD_NAME
 from secure_ray.pki.dress import read_shown, read_worn
 from secure_ray.pki.store import LeafFiles
 from secure_ray.policy.ports import Protocol
@@ -96,6 +96,11 @@ class NodeFacts:
     def is_head(self) -> bool:
         """Whether it is the head."""
         return not self.id
+
+    @property
+    def rests(self) -> bool:
+        """Whether a person has drained it: no Ray runs there, and none is to start."""
+        return self.state == "waiting" and DRAIN in self.orders
 
     @property
     def live(self) -> dict[str, datetime]:

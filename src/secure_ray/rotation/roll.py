@@ -81,7 +81,7 @@ class Roller:
         self.show(f"{node.name}: Ray starts")
         return self._until(
             node,
-            lambda now: now.state == "running" and is_settled(now),
+            lambda now: (now.state == "running" or now.rests) and is_settled(now),
             f"{node.name} does not run with its new certificate",
             self.plan.timeout + _END_SECONDS,
         )
@@ -135,9 +135,14 @@ class Roller:
 
 
 def is_settled(node: NodeFacts) -> bool:
-    """Whether each of the node's services shows the leaf that lies on its disk."""
-    disk = node.disk
-    return disk is not None and all(port.serial == disk.serial for port in node.ports)
+    """Whether each of the node's services shows the leaf that lies on its disk.
+
+    One that rests shows none, and starts with that leaf when it is wanted again.
+    """
+    if node.disk is None:
+        return False
+    shown = {node.disk.serial, ""} if node.rests else {node.disk.serial}
+    return all(port.serial in shown for port in node.ports)
 
 
 def _told(node: NodeFacts) -> str:
