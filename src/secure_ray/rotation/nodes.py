@@ -178,7 +178,7 @@ def _worker(plan: LaunchPlan, member: Member, now: datetime) -> NodeFacts:
         orders=member.orders,
         disk=_said_of_disk(said),
         ports=tuple(ask_ports(plan, member.address, plan.ports.for_worker())),
-        told=_said_of_live(said),
+        told={} if silent else _said_of_live(said),
     )
 
 
