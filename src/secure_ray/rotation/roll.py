@@ -57,12 +57,15 @@ class Roller:
         before = node.disk.serial if node.disk else ""
         self._order(node, renew_order(before))
         self.show(f"{node.name}: a new certificate")
-        return self._until(
-            node,
-            lambda now: now.disk is not None and now.disk.serial != before,
-            f"{node.name} has no new certificate",
-            _RENEW_SECONDS,
-        )
+        try:
+            return self._until(
+                node,
+                lambda now: now.disk is not None and now.disk.serial != before,
+                f"{node.name} has no new certificate",
+                _RENEW_SECONDS,
+            )
+        finally:
+            self._order(node)
 
     def restart(self, node: NodeFacts) -> NodeFacts:
         """Empty a worker, and have its Ray start again with what lies on its disk.
