@@ -226,7 +226,8 @@ class Fleet:
         self.plan = _few_ports(private_plan(home, place=head_at(HEAD), base=free_base(HEAD)))
         self.plan.paths.directory.mkdir(parents=True, mode=0o700)
         self.plan.run.temporary.mkdir(parents=True, mode=0o700)
-        renew_head(self.plan, now=utc_now())
+        self._birth = utc_now() - timedelta(hours=1)
+        renew_head(self.plan, now=self._birth)
         self.pki = pki_paths(self.plan.paths, self.plan.pki)
         self.owner = Owner(self.plan.paths.name, self.plan.cluster_id)
         self.register = open_register(self.plan.paths.directory)
@@ -272,7 +273,7 @@ class Fleet:
             cluster=self.owner.cluster,
             cluster_id=self.owner.cluster_id,
             names=(address, name, "127.0.0.1", "::1", "localhost"),
-            now=utc_now(),
+            now=self._birth,
             life=timedelta(days=90),
         )
         pins = read_pins(self.pki.leaf.authority)
