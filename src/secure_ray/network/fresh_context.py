@@ -11,6 +11,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
+from secure_ray.base.errors import SecureRayError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -28,7 +30,7 @@ class FreshContext:
 
     Raises:
         ValueError: `make` makes a context that lets clients without a certificate in unasked.
-        OSError: the files cannot be used now.
+        OSError: the files cannot be used now; or what else `make` raises.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class FreshContext:
             if state == self._seen:
                 return False
             self._current, self._seen = self._make(), state
-        except (OSError, ValueError) as error:  # half of a pair: the next handshake tries again
+        except (SecureRayError, OSError, ValueError) as error:  # half of a pair: the next handshake tries again
             self._failed(error)
             return False
         return True

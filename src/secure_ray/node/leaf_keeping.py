@@ -7,14 +7,14 @@ one. So the old one has to serve until Ray is started anew, which a rotation doe
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, SecureRayError
 from secure_ray.base.files import write_private
 from secure_ray.node.identity import pki_paths
-from secure_ray.node.place import RENEW
+from secure_ray.node.place import renew_order
 from secure_ray.pki.facts import read_facts
 from secure_ray.pki.lifetimes import RENEW_AT
 from secure_ray.pki.store import LeafFiles
@@ -22,7 +22,7 @@ from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
     from secure_ray.base.clock import Clock
@@ -51,17 +51,12 @@ async def keeping_own_leaf(
     """
 
     async def keep() -> None:
-        told = ""
+        trouble = _Trouble(log)
         while True:
-            await asyncio.sleep(_pause(_leaf(plan)).total_seconds())
-            try:
+            await asyncio.sleep(_pause(plan).total_seconds())
+            with trouble.told():
                 for change in await asyncio.to_thread(renew, plan):
                     log.info("%s", change)
-                told = ""
-            except (SecureRayError, OSError) as error:
-                if _cause(error) != told:
-                    log.warning("the certificate is not renewed: %s", _cause(error))
-                told = _cause(error)
 
     task = asyncio.create_task(keep())
     try:
@@ -87,23 +82,17 @@ async def keeping_leaf(
 async def _keep_leaf(
     plan: LaunchPlan, heartbeats: HeartbeatLoop, *, clock: Clock, log: logging.Logger
 ) -> None:
-    obeyed = False
+    trouble = _Trouble(log)
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_FAILED_SECONDS if trouble.why else _LOOK_SECONDS)
         if not heartbeats.reached.is_set():
             continue
-        ordered = RENEW in heartbeats.orders
-        obeyed = obeyed and ordered
-        if (ordered and not obeyed) or is_due(_leaf(plan), clock()):
-            try:
+        with trouble.told():
+            leaf = _leaf(plan)
+            if renew_order(leaf.serial) in heartbeats.orders or is_due(leaf, clock()):
                 leaf = await renew_leaf(plan, heartbeats, clock=clock)
-            except (SecureRayError, OSError) as error:
-                log.warning("the certificate is not renewed: %s", _cause(error))
-                await asyncio.sleep(_FAILED_SECONDS)
-                continue
-            log.info("the certificate is renewed: until %s", leaf.not_after.isoformat())
-            obeyed = ordered
-            heartbeats.hurry()
+                log.info("the certificate is renewed: until %s", leaf.not_after.isoformat())
+                heartbeats.hurry()
 
 
 def is_due(leaf: CertificateFacts, now: datetime) -> bool:
@@ -154,6 +143,30 @@ async def fetch_token(plan: LaunchPlan, heartbeats: HeartbeatLoop) -> bool:
     return True
 
 
+class _Trouble:
+    """Says why a leaf is not renewed, once for each reason; it is tried again.
+
+    Attributes:
+        why: The reason; "" while there is none.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self.why = ""
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Whatever goes wrong in it is told, and goes no further."""
+        try:
+            yield
+        except (SecureRayError, OSError) as error:
+            if _cause(error) != self.why:
+                self._log.warning("the certificate is not renewed: %s", _cause(error))
+            self.why = _cause(error)
+        else:
+            self.why = ""
+
+
 def _cause(error: SecureRayError | OSError) -> str:
     return error.cause if isinstance(error, SecureRayError) else str(error.strerror or error)
 
@@ -162,5 +175,9 @@ def _leaf(plan: LaunchPlan) -> CertificateFacts:
     return read_facts(LeafFiles.within(plan.certificates).certificate)
 
 
-def _pause(leaf: CertificateFacts) -> timedelta:
+def _pause(plan: LaunchPlan) -> timedelta:
+    try:
+        leaf = _leaf(plan)
+    except SecureRayError:  # what makes it anew says why
+        return timedelta(seconds=_FAILED_SECONDS)
     return min(_LONGEST_WAIT, (leaf.not_after - leaf.not_before) / _SHARE)

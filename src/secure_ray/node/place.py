@@ -11,13 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HEAD_NAME = "head"
-# The orders of a head to a worker. The first three hold its Ray back once it has ended; RENEW is
-# obeyed once, each time that it appears.
+# The orders of a head to a worker. The first three hold its Ray back once it has ended; that of
+# `renew_order` says which leaf is to be replaced, so it is obeyed once, however long it stands.
 DRAIN = "drain"  # by a person: finish the work, and get no more
 HOLD = "hold"  # the same, for as long as a rotation needs it
 HALT = "halt"  # end Ray now
-RENEW = "renew"  # get a new leaf
+_RENEW = "renew:"  # get a new leaf in place of the one with that serial number
 _HOLDING = frozenset({DRAIN, HOLD, HALT})
+
+
+def renew_order(serial: str) -> str:
+    """The order to get a new leaf in place of the one with that serial number."""
+    return f"{_RENEW}{serial}"
+
+
+def is_of_rotation(order: str) -> bool:
+    """Whether a rotation has given this order, not a person."""
+    return order in {HOLD, HALT} or order.startswith(_RENEW)
 
 
 def is_held_back(orders: Iterable[str]) -> bool:

@@ -61,7 +61,7 @@ def require_trust(
         files = make_canary(pki_paths(plan.paths, plan.pki), owner, directory, side=side, now=now)
         client = tls_client(identity=Identity(files.certificate, files.key), authority=None)
         wanted = Outcome.ACCEPTED if trusted else Outcome.REFUSED
-        doors = [(node, port) for node in nodes for port in node.ports]
+        doors = [(node, port) for node in nodes if not node.rests for port in node.ports]
         with ThreadPoolExecutor(_THREADS) as threads:
             results = threads.map(
                 lambda door: probe_grpc(

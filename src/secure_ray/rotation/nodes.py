@@ -11,7 +11,7 @@ from secure_ray.gateway.nodes.members import list_members
 from secure_ray.gateway.nodes.register import find_register
 from secure_ray.network.grpc_probe import Identity
 from secure_ray.network.served import served_chain
-from secure_ray.node.place import HEAD_NAME
+from secure_ray.node.place import DRAIN, HEAD_NAME
 from secure_ray.pki.dress import read_shown, read_worn
 from secure_ray.pki.store import LeafFiles
 from secure_ray.policy.ports import Protocol
@@ -98,6 +98,11 @@ class NodeFacts:
         return not self.id
 
     @property
+    def rests(self) -> bool:
+        """Whether a person has drained it: no Ray runs there, and none is to start."""
+        return self.state == "waiting" and DRAIN in self.orders
+
+    @property
     def live(self) -> dict[str, datetime]:
         """The ends of the leaves that running processes show, by serial number."""
         asked = {one.serial: one.expires for one in self.ports if one.expires is not None}
@@ -173,7 +178,7 @@ def _worker(plan: LaunchPlan, member: Member, now: datetime) -> NodeFacts:
         orders=member.orders,
         disk=_said_of_disk(said),
         ports=tuple(ask_ports(plan, member.address, plan.ports.for_worker())),
-        told=_said_of_live(said),
+        told={} if silent else _said_of_live(said),
     )
 
 

@@ -14,7 +14,7 @@ from secure_ray.base.errors import FailedError, IncompleteError
 from secure_ray.gateway.nodes.members import find_member, give_orders
 from secure_ray.gateway.nodes.register import open_register
 from secure_ray.node.draining import drain
-from secure_ray.node.place import HALT, HOLD, RENEW
+from secure_ray.node.place import HALT, HOLD, is_of_rotation, renew_order
 from secure_ray.rotation.nodes import find_worker
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
     from secure_ray.rotation.nodes import NodeFacts
 
-OURS = frozenset({HOLD, HALT, RENEW})
 _LOOK_SECONDS = 1.0
 _RENEW_SECONDS = 60.0
 _END_SECONDS = 90.0
@@ -56,14 +55,17 @@ class Roller:
             IncompleteError: it did not, within a minute.
         """
         before = node.disk.serial if node.disk else ""
-        self._order(node, RENEW)
+        self._order(node, renew_order(before))
         self.show(f"{node.name}: a new certificate")
-        return self._until(
-            node,
-            lambda now: now.disk is not None and now.disk.serial != before,
-            f"{node.name} has no new certificate",
-            _RENEW_SECONDS,
-        )
+        try:
+            return self._until(
+                node,
+                lambda now: now.disk is not None and now.disk.serial != before,
+                f"{node.name} has no new certificate",
+                _RENEW_SECONDS,
+            )
+        finally:
+            self._order(node)
 
     def restart(self, node: NodeFacts) -> NodeFacts:
         """Empty a worker, and have its Ray start again with what lies on its disk.
@@ -82,7 +84,7 @@ class Roller:
         self.show(f"{node.name}: Ray starts")
         return self._until(
             node,
-            lambda now: now.state == "running" and is_settled(now),
+            lambda now: (now.state == "running" or now.rests) and is_settled(now),
             f"{node.name} does not run with its new certificate",
             self.plan.timeout + _END_SECONDS,
         )
@@ -111,7 +113,7 @@ class Roller:
         """Give these orders in place of our earlier ones; those of a person stay."""
         with open_register(self.plan.paths.directory).changing() as database:
             member = find_member(database, node.id)
-            theirs = [one for one in member.orders if one not in OURS] if member else []
+            theirs = [one for one in member.orders if not is_of_rotation(one)] if member else []
             give_orders(database, node.id, (*theirs, *orders))
 
     def _until(
@@ -136,9 +138,14 @@ class Roller:
 
 
 def is_settled(node: NodeFacts) -> bool:
-    """Whether each of the node's services shows the leaf that lies on its disk."""
-    disk = node.disk
-    return disk is not None and all(port.serial == disk.serial for port in node.ports)
+    """Whether each of the node's services shows the leaf that lies on its disk.
+
+    One that rests shows none, and starts with that leaf when it is wanted again.
+    """
+    if node.disk is None:
+        return False
+    shown = {node.disk.serial, ""} if node.rests else {node.disk.serial}
+    return all(port.serial in shown for port in node.ports)
 
 
 def _told(node: NodeFacts) -> str:

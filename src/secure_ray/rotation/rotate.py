@@ -125,15 +125,32 @@ class Rotation:
                 "finishes a rotation of leaves",
             )
         if self.stage is Stage.SWITCHED:
-            self.show("every node gets to trust both root CAs again")
             steps.switch_back(self._pki, self._owner, now=self.clock())
-            self._settle()
         if self.stage is Stage.BRIDGED:
+            if not self._all_trust_old():
+                self.show("every node gets to trust both root CAs again")
+                self._require_trust(self._settle(), side="old", trusted=True)
             steps.abandon_root(self._pki, self._owner, now=self.clock())
         self.show("every node goes back to the old root CA")
         nodes = self._settle()
         self._require_trust(nodes, side="new", trusted=False)
         steps.forget_new_root(self._pki, self._owner, now=self.clock())
+
+    def _all_trust_old(self) -> bool:
+        """Whether the old root is trusted on every disk and at every port.
+
+        A node that does not would neither take a leaf of it nor let in who has one.
+        """
+        now = self.clock()
+        old = read_rotation(self._pki, self.plan.paths.name, now=now).old.root.fingerprint
+        nodes = (*self._workers(now), head_facts(self.plan))
+        if not all(node.disk and old in node.disk.trusts for node in nodes):
+            return False
+        try:
+            self._require_trust(nodes, side="old", trusted=True)
+        except IncompleteError:
+            return False
+        return True
 
     def _settle(self, *, fresh: bool = False, late: bool = False) -> Sequence[NodeFacts]:
         """Have every node show what is issued now; returns them as they are then.

@@ -302,12 +302,14 @@ class NodeDoor:
     async def renew(self, visit: Visit) -> Leaf:
         """A new leaf for a node, for a key of its choice, as the cluster's CA issues them now."""
         wish = await body_of(visit.request, RenewalRequest)
+        member, shown = visit.known.member, _serial(visit.request)
         outcome = await self._in_thread(
-            self._renewal.issue, visit.known.member, wish.request, self._clock()
+            self._renewal.issue, member, shown, wish.request, self._clock()
         )
         if isinstance(outcome, Rejection):
             raise RefusalError(outcome, 400)
-        self._log.info("node %s has a new certificate", visit.known.member.name)
+        self._presence.expect_news()
+        self._log.info("node %s has a new certificate", member.name)
         leaf: Leaf = outcome
         return leaf
 

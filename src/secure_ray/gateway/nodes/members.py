@@ -110,12 +110,14 @@ def add_leaf(database: sqlite3.Connection, *, serial: str, node: str, expires: d
     database.execute("INSERT INTO leaves VALUES (?, ?, ?)", (serial, node, expires.timestamp()))
 
 
-def keep_newest_leaves(database: sqlite3.Connection, node: str, count: int) -> None:
-    """Forget all leaves of the node but the `count` that were issued last."""
+def keep_newest_leaves(
+    database: sqlite3.Connection, node: str, count: int, *, shown: str
+) -> None:
+    """Forget all leaves of the node but the one `shown` and the `count` that were issued last."""
     database.execute(
-        "DELETE FROM leaves WHERE node = ? AND rowid NOT IN"
+        "DELETE FROM leaves WHERE node = ? AND serial != ? AND rowid NOT IN"
         " (SELECT rowid FROM leaves WHERE node = ? ORDER BY rowid DESC LIMIT ?)",
-        (node, node, count),
+        (node, shown, node, count),
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from secure_ray.gateway.nodes.members import Member
     from secure_ray.gateway.nodes.register import Register
 
-# The one in use, the one on disk, and those of renewals whose answers were lost.
+# Beside the one that it shows: those of renewals whose answers were lost.
 _LEAVES_KEPT = 4
 
 
@@ -28,14 +28,15 @@ class Renewal:
         self._facts = facts
         self._register = register
 
-    def issue(self, member: Member, request: str, now: datetime) -> Leaf | Rejection:
+    def issue(self, member: Member, shown: str, request: str, now: datetime) -> Leaf | Rejection:
         """A leaf for the key of `request`, with the names that the node has already.
 
         Asked again, since the answer was lost, it issues another one; of a node's leaves only the
-        newest few are let in.
+        newest few are let in, and the one that it shows: it may not be able to keep a newer one.
 
         Args:
             member: Who asks, by the certificate that it shows.
+            shown: The serial number of that.
             request: A certificate request in PEM.
             now: The time.
 
@@ -70,7 +71,7 @@ class Renewal:
                 life=facts.leaf_life,
             )
             add_leaf(database, serial=leaf.serial, node=member.id, expires=leaf.expires)
-            keep_newest_leaves(database, member.id, _LEAVES_KEPT)
+            keep_newest_leaves(database, member.id, _LEAVES_KEPT, shown=shown)
         return Leaf(leaf.chain, leaf.roots)
 
     def token(self) -> Secret:
