@@ -204,8 +204,8 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                     **{one: scissors.around(one, getattr(steps, one)) for one in names}
                 ),
             )
-            patched.setattr(rotate, "restart", scissors.around("head", rotate.restart))
-            patched.setattr(rotate, "renew_head", scissors.around("renew_head", rotate.renew_head))
+            patched.setattr(rotate, "restart", scissors.around("head", rotate.restart))  # type: ignore[attr-defined]
+            patched.setattr(rotate, "renew_head", scissors.around("renew_head", rotate.renew_head))  # type: ignore[attr-defined]
             with pytest.raises(CutOffError):
                 getattr(fleet.rotation(roller=fleet.roller(Cut)), act)()
         assert scissors.done
@@ -213,8 +213,22 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return run
 
 
-_SETTLING = [("renew_head", 1), ("renew", 1), ("renew", 2), ("restart", 1), ("restart", 2), ("head", 1)]
-_AGAIN = [("renew_head", 2), ("renew", 3), ("renew", 4), ("restart", 3), ("restart", 4), ("head", 2)]
+_SETTLING = [
+    ("renew_head", 1),
+    ("renew", 1),
+    ("renew", 2),
+    ("restart", 1),
+    ("restart", 2),
+    ("head", 1),
+]
+_AGAIN = [
+    ("renew_head", 2),
+    ("renew", 3),
+    ("renew", 4),
+    ("restart", 3),
+    ("restart", 4),
+    ("head", 2),
+]
 CUTS = {
     "leaves": _SETTLING,
     "issuing": [("renew_issuing", 1), *_SETTLING],
@@ -269,8 +283,16 @@ def test_rotation_of_the_root_cut_off_anywhere_is_rolled_back(
 
 @pytest.mark.parametrize(
     ("name", "nth"),
-    [("switch_back", 1), ("restart", 1), ("head", 1), ("abandon_root", 1), ("renew", 3),
-     ("restart", 4), ("head", 2), ("forget_new_root", 1)],
+    [
+        ("switch_back", 1),
+        ("restart", 1),
+        ("head", 1),
+        ("abandon_root", 1),
+        ("renew", 3),
+        ("restart", 4),
+        ("head", 2),
+        ("forget_new_root", 1),
+    ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("then", ["resume", "rollback"])

@@ -58,7 +58,11 @@ class FreshContext:
             if state == self._seen:
                 return False
             self._current, self._seen = self._make(), state
-        except (SecureRayError, OSError, ValueError) as error:  # half of a pair: the next handshake tries again
+        except (
+            SecureRayError,
+            OSError,
+            ValueError,
+        ) as error:  # half of a pair: the next handshake tries again
             self._failed(error)
             return False
         return True

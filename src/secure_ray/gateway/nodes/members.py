@@ -110,9 +110,7 @@ def add_leaf(database: sqlite3.Connection, *, serial: str, node: str, expires: d
     database.execute("INSERT INTO leaves VALUES (?, ?, ?)", (serial, node, expires.timestamp()))
 
 
-def keep_newest_leaves(
-    database: sqlite3.Connection, node: str, count: int, *, shown: str
-) -> None:
+def keep_newest_leaves(database: sqlite3.Connection, node: str, count: int, *, shown: str) -> None:
     """Forget all leaves of the node but the one `shown` and the `count` that were issued last."""
     database.execute(
         "DELETE FROM leaves WHERE node = ? AND serial != ? AND rowid NOT IN"
