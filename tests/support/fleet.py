@@ -280,9 +280,7 @@ class Fleet:
         keep(pki, chain=leaf.chain, roots=leaf.roots, pins=pins, now=utc_now())
         id_ = f"id-{name}"
         with self.register.changing() as database:
-            add_member(
-                database, id_=id_, name=name, address=address, key=digest, now=utc_now()
-            )
+            add_member(database, id_=id_, name=name, address=address, key=digest, now=utc_now())
             add_leaf(database, serial=leaf.serial, node=id_, expires=leaf.expires)
         ports = _grpc(self.plan.ports.for_worker())
         return Worker(address, pki.leaf, ports, id=id_, name=name, pki=pki)
