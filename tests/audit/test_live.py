@@ -12,6 +12,7 @@ import pytest
 from secure_ray.audit import live as module
 from secure_ray.audit.findings import Report, Status
 from secure_ray.audit.live import audit_instance, judge_overrides, prove_instance
+from secure_ray.base.errors import InconclusiveError
 from secure_ray.node.advisories import read_advisories
 from secure_ray.node.plan import ActiveOverride
 from support.plans import NOW, instance_of, make_directories, plan_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from secure_ray.audit.target import Target
+    from secure_ray.network.listeners import Listener
 
 SLEEP = "import signal; print('ready', flush=True); signal.pause()"
 
@@ -99,6 +101,23 @@ def test_start_waits_for_what_listens_late(home: Path, monkeypatch: pytest.Monke
 
     assert list(late) == []
     assert len(targets) == 1
+
+
+def test_sockets_that_cannot_be_read_are_a_finding_and_no_error(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_pids: object) -> tuple[Listener, ...]:
+        raise InconclusiveError("SR-X-001", "a process cannot be read", fix="f")
+
+    monkeypatch.setattr(module, "listeners_of", unreadable)
+    monkeypatch.setattr("secure_ray.audit.checks.listeners.listeners_of", unreadable)
+    instance = instance_of(make_directories(plan_of(home)))
+
+    report = prove_instance(instance, clock=lambda: NOW, starts=True)
+
+    assert not report.proven
+    assert {finding.status for finding in report.findings} == {Status.ERROR}
+    assert "a process cannot be read" in report.findings[0].actual
 
 
 @pytest.mark.parametrize("fails", [False, True])

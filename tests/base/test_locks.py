@@ -110,3 +110,10 @@ class TestRemovedLock:
 
             with pytest.raises(BlockingIOError), lock(path, wait=0):
                 pass
+
+
+def test_missing_lock_is_not_made_where_its_directory_may_be_about_to_go(home: Path) -> None:
+    with pytest.raises(FileNotFoundError), lock(home / "lock", wait=0, make=False):
+        pass
+
+    assert list(home.iterdir()) == []

@@ -7,6 +7,7 @@ import os
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -252,6 +253,75 @@ def test_up_again_says_that_it_is_up(
         assert err == "cluster default is already up; secure-ray status shows it\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--num-cpus", "2"], "limits.num_cpus is 8, asked for is 2 (flag --num-cpus)"),
+        (["--resources", '{"slots": 3}'], "limits.resources is {}, asked for is {'slots': 3.0}"),
+        (["--", "--labels=team=a"], "--labels=team=a was not given"),
+    ],
+)
+def test_up_again_with_other_wishes_is_not_done(
+    seen: Seen,
+    paths: ClusterPaths,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    told: str,
+) -> None:
+    write_instance(instance_of(make_directories(plan_of(paths.home, paths=paths))))
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head", *options]) == 5
+
+    err = capsys.readouterr().err
+    assert "SR-STATE-014" in err
+    assert told in err
+    assert "secure-ray down" in err
+    assert seen == []
+
+
+def test_up_again_with_the_same_wishes_is_done(seen: Seen, paths: ClusterPaths) -> None:
+    plan = plan_of(paths.home, "[limits]\nnum_cpus = 2", paths=paths)
+    write_instance(instance_of(make_directories(plan)))
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head", "--num-cpus", "2", "--bind", "local"]) == 0
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_degraded_cluster_is_no_success(
+    seen: Seen, paths: ClusterPaths, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    plan = make_directories(plan_of(paths.home, paths=paths))
+    write_instance(instance_of(plan, Phase.DEGRADED, reason="dashboard ended"))
+
+    with lock(paths.supervisor_lock, wait=0):
+        assert main(["up", "--head", *options]) == 1
+
+    assert "cluster default is degraded: dashboard ended" in capsys.readouterr().err
+    assert seen == []
+
+
+def test_cluster_that_is_degraded_at_once_is_told(
+    paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alive = ExitStack()
+
+    def start(prepared: Prepared, _on_event: object) -> None:
+        prepared.reservation.close()
+        alive.enter_context(lock(paths.supervisor_lock, wait=0))
+        write_instance(instance_of(prepared.plan, Phase.DEGRADED, reason="dashboard ended"))
+
+    monkeypatch.setattr("secure_ray.node.bring_up.bring_up", start)
+
+    with alive:
+        assert main(["up", "--head"]) == 1
+
+    assert "cluster default is up, degraded: " in capsys.readouterr().out
+
+
 def test_cluster_that_is_starting_is_told(
     seen: Seen, paths: ClusterPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,7 +339,7 @@ def test_cluster_that_somebody_started_meanwhile_is_not_started_twice(
     seen: Seen, paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_instance(instance_of(make_directories(plan_of(paths.home, paths=paths))))
-    looks = iter([False, True])
+    looks = chain([False], repeat(1))
     monkeypatch.setattr("secure_ray.node.instance.supervisor_lives", lambda _paths: next(looks))
 
     with lock(paths.supervisor_lock, wait=0):

@@ -87,6 +87,11 @@ def test_init_works_when_ray_was_imported_before(machine: Machine) -> None:
     )
 
     assert result.stdout.splitlines()[-1] == "3", result.stderr
+    # Also at the end: the driver has let go of its cluster before that was stopped.
+    assert result.returncode == 0
+    for word in ("Error", "Traceback", "failed", "died"):
+        assert word not in result.stderr
+    assert leftovers(machine) == []
 
 
 def test_shutdown_ends_it_and_init_starts_another(machine: Machine) -> None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from secure_ray.base.errors import FailedError, IncompleteError, SecureRayError
+from secure_ray.base.errors import (
+    FailedError,
+    IncompleteError,
+    InconclusiveError,
+    RejectedError,
+    SecureRayError,
+    UsageError,
+)
 from secure_ray.node import bring_up as module
 from secure_ray.node.bring_up import bring_up
 from secure_ray.node.plan import LaunchPlan
@@ -132,7 +139,15 @@ def says(event: dict[str, Any], *, code: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(4, FailedError), (5, IncompleteError), (1, SecureRayError)]
+    ("code", "kind"),
+    [
+        (1, SecureRayError),
+        (2, UsageError),
+        (4, FailedError),
+        (5, IncompleteError),
+        (6, InconclusiveError),
+        (7, RejectedError),
+    ],
 )
 def test_error_of_the_supervisor_is_raised_as_it_was(
     up: Up, code: int, kind: type[SecureRayError]
@@ -158,6 +173,13 @@ def test_supervisor_that_ends_without_a_word_is_told(up: Up, script: str) -> Non
 
     assert caught.value.code == "SR-STATE-007"
     assert "exit code 7" in caught.value.cause
+
+
+def test_start_that_somebody_else_stopped_is_told_as_that(up: Up) -> None:
+    stopped = {"event": "stopped", "reason": "asked to stop"}
+
+    with pytest.raises(FailedError, match="SR-STATE-013: the start was stopped by somebody else"):
+        up(says(stopped, code=0))
 
 
 def test_interrupted_start_ends_the_supervisor(up: Up) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def make(home: Path) -> Ephemeral:
     """One whose files are there."""
     ephemeral = Ephemeral.make({"SECURE_RAY_HOME": str(home)})
-    ensure_cluster(ephemeral.paths)
+    with ephemeral.starting():
+        ensure_cluster(ephemeral.paths)
     return ephemeral
 
 
@@ -96,6 +98,46 @@ def test_what_is_being_made_is_left_alone(home: Path) -> None:
     make(home)
 
     assert young.paths.directory.is_dir()
+
+
+def test_what_its_own_program_is_removing_is_left_to_it(home: Path) -> None:
+    """Its supervisor has gone, its files are going: pytest-xdist starts and ends many at once."""
+    ending = make(home)
+    ending.paths.supervisor_lock.touch(mode=0o600)
+
+    with lock(ending.paths.lock, wait=0):
+        make(home)
+
+        assert ending.paths.directory.is_dir()
+
+
+def test_what_is_being_started_is_left_alone_though_its_supervisor_has_no_lock_yet(
+    home: Path,
+) -> None:
+    """There is a moment between making the file of the supervisor's lock and locking it."""
+    starting = Ephemeral.make({"SECURE_RAY_HOME": str(home)})
+    with starting.starting():
+        ensure_cluster(starting.paths)
+        starting.paths.supervisor_lock.touch(mode=0o600)
+
+        make(home)
+
+        assert starting.paths.directory.is_dir()
+
+
+def test_many_programs_come_and_go_at_once(home: Path) -> None:
+    def program(_number: int) -> None:
+        for _ in range(20):
+            one = Ephemeral.make({"SECURE_RAY_HOME": str(home)})
+            with one.starting():
+                ensure_cluster(one.paths)
+                one.paths.supervisor_lock.touch(mode=0o600)
+            one.end()
+
+    with ThreadPoolExecutor(4) as programs:
+        assert len(list(programs.map(program, range(4)))) == 4
+
+    assert list((home / "ephemeral").iterdir()) == []
 
 
 def test_one_that_was_never_finished_is_removed_when_it_is_old(home: Path) -> None:

@@ -109,6 +109,20 @@ def test_state_directory_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert found.name == "secure-ray"
 
 
+@pytest.mark.parametrize("variable", ["SECURE_RAY_HOME", "HOME"])
+def test_state_directory_that_is_not_utf8_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv(variable, "/home/x\udcff")
+
+    with pytest.raises(UsageError) as caught:
+        state_home(os.environ)
+
+    assert caught.value.code == "SR-CFG-025"
+    assert str(caught.value).isascii()
+
+
 def test_state_directory_without_a_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_state_dir", lambda *_, **__: "~/x")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,7 @@ from secure_ray.network.guard.rules import LOCAL_RULES
 from secure_ray.node import ray_process
 from secure_ray.node import session as module
 from secure_ray.node.environment import guard_rules
+from secure_ray.node.ephemeral import Ephemeral
 from secure_ray.node.instance import write_instance
 from secure_ray.node.session import _inside_cluster, _ray_options, _split, secure_init
 from secure_ray.policy.knobs import Action
@@ -403,7 +406,7 @@ def test_what_would_win_over_our_token_is_taken_away(
     monkeypatch.setattr("secure_ray.node.decide.judge_ray", lambda *_: ())
     monkeypatch.setattr("secure_ray.node.prepare.prepare", lambda *_, **__: Prepared)
     monkeypatch.setattr("secure_ray.node.bring_up.bring_up", lambda *_: None)
-    monkeypatch.setattr("atexit.register", lambda _act: None)
+    monkeypatch.setattr("atexit.register", lambda *_: None)
     for name, value in {"RAY_AUTH_TOKEN": "f" * 64, "RAY_BRAND_NEW": "1", "MINE": "x"}.items():
         monkeypatch.setenv(name, value)
 
@@ -530,7 +533,7 @@ def test_started_cluster_is_removed_whatever_fails(
     monkeypatch.setattr("secure_ray.node.bring_up.bring_up", step("bring_up"))
     monkeypatch.setattr(ray_process, "init", step("connect", "context"))
     monkeypatch.setattr("secure_ray.node.ephemeral.Ephemeral.end", end)
-    monkeypatch.setattr("atexit.register", lambda _act: None)
+    monkeypatch.setattr("atexit.register", lambda *_: None)
 
     if fails is None:
         assert secure_init(num_cpus=1) == "context"
@@ -540,3 +543,26 @@ def test_started_cluster_is_removed_whatever_fails(
             secure_init(num_cpus=1)
         assert len(ends) == 1
     assert ray == []
+
+
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("forked", [True, False])
+def test_driver_says_goodbye_before_its_cluster_ends(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, connected: bool, forked: bool
+) -> None:
+    """Whatever was imported first: Ray's own exit handler may come after ours."""
+    order: list[str] = []
+    ray = SimpleNamespace(
+        is_initialized=lambda: connected,
+        shutdown=lambda **options: order.append(f"ray {options}"),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("secure_ray.node.ephemeral._remove", lambda _paths: order.append("cluster"))
+    ephemeral = Ephemeral.make({"SECURE_RAY_HOME": str(home)})
+    if forked:
+        monkeypatch.setattr("os.getpid", lambda: 1)
+
+    module._end_with_program(ephemeral)
+
+    driver = ["ray {'_exiting_interpreter': True}"] if connected else []
+    assert order == ([] if forked else [*driver, "cluster"])

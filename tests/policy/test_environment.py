@@ -58,3 +58,10 @@ def test_the_path_is_not_the_callers() -> None:
 
 def test_nothing_that_is_passed_by_default_is_for_ray() -> None:
     assert not [name for name in PASSED_BY_DEFAULT if "RAY" in name or name == "*"]
+
+
+def test_what_is_not_utf8_is_not_passed() -> None:
+    """Python reads the byte 0xff as U+DCFF, which can be written into no record."""
+    odd = {"LANG": "de_\udcff", "HOME": "/home/x\udcff", "LC_\udcff": "C", "TZ": "UTC"}
+
+    assert select_passed(odd, ()) == {"TZ": "UTC"}

@@ -11,6 +11,7 @@ from secure_ray.audit.checks import listeners
 from secure_ray.audit.findings import Rule, Severity
 from secure_ray.audit.run import prove, prove_start
 from secure_ray.audit.target import Target
+from secure_ray.base.errors import InconclusiveError
 from secure_ray.base.files import make_private_directory, remove_tree
 from secure_ray.network.listeners import listeners_of
 from secure_ray.node.start_ray import cluster_processes
@@ -68,7 +69,10 @@ def _await_late_ones(instance: Instance) -> None:
     """
     deadline = time.monotonic() + _LATE_SECONDS
     while time.monotonic() < deadline:
-        found = listeners_of(_pids(instance))
+        try:
+            found = listeners_of(_pids(instance))
+        except InconclusiveError:
+            return  # the check of the listeners meets it as well, and makes a finding of it
         if not listeners.only_late(instance.plan.place.address, instance.plan.ports, found):
             return
         time.sleep(_LOOK_SECONDS)

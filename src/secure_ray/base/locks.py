@@ -27,7 +27,10 @@ def lock_is_free(path: Path) -> bool:
     """
     if not is_there(path):
         return True
-    descriptor = _open_lock(path, os.O_RDONLY)
+    try:
+        descriptor = _open_lock(path, os.O_RDONLY)
+    except FileNotFoundError:  # removed since
+        return True
     try:
         # Shared, so that two who ask at once do not take each other for the holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -39,28 +42,31 @@ def lock_is_free(path: Path) -> bool:
 
 
 @contextmanager
-def lock(path: Path, *, wait: float) -> Iterator[int]:
+def lock(path: Path, *, wait: float, make: bool = True) -> Iterator[int]:
     """Hold the exclusive lock of `path`; yields the file descriptor.
 
     Args:
-        path: The lock file, made if missing.
+        path: The lock file.
         wait: Seconds to wait for another holder; 0 tries once.
+        make: Whether to make it if missing. Who removes it with a directory must not find it anew.
 
     Raises:
         BlockingIOError: another process held it for `wait` seconds.
+        FileNotFoundError: it is missing, and not to be made.
         FailedError: the file cannot be made or is not ours.
     """
-    descriptor = _acquire(path, deadline=time.monotonic() + wait)
+    descriptor = _acquire(path, deadline=time.monotonic() + wait, make=make)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _acquire(path: Path, *, deadline: float) -> int:
+def _acquire(path: Path, *, deadline: float, make: bool) -> int:
+    flags = os.O_RDWR | (os.O_CREAT if make else 0)
     # flock has no timed wait, and an alarm signal is not ours to use inside a library.
     while True:
-        descriptor = _open_lock(path, os.O_RDWR | os.O_CREAT)
+        descriptor = _open_lock(path, flags)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same_file(path, descriptor):
@@ -78,6 +84,8 @@ def _open_lock(path: Path, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not flags & os.O_CREAT:
+            raise
         raise os_failure("lock", path, error) from None
     try:
         require_ours(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")

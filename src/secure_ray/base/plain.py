@@ -5,14 +5,37 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any, TypeVar
 
+from secure_ray.base.errors import UsageError
+
 _Value = TypeVar("_Value")
 
 
 def plain_json(value: object) -> str:
-    """`value`, a dataclass of plain values, paths and further dataclasses, as JSON."""
+    """`value`, a dataclass of plain values, paths and further dataclasses, as JSON.
+
+    Raises:
+        UsageError: something in it is not UTF-8: Linux allows that in paths.
+    """
     import msgspec
 
-    return msgspec.json.encode(value, enc_hook=_to_plain).decode()
+    try:
+        return msgspec.json.encode(value, enc_hook=_to_plain).decode()
+    except UnicodeEncodeError:
+        # Not what: it could be the value of a variable.
+        raise UsageError(
+            "SR-CFG-025",
+            "a path is not UTF-8: that of the working directory, of Python, or of the settings",
+            fix="use directories whose names are UTF-8 (LC_ALL=C ls shows the odd bytes)",
+        ) from None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether `text` can be written; what Python made of other bytes (PEP 383) cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_plain_json(text: str | bytes, kind: type[_Value]) -> _Value:

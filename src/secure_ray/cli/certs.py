@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from secure_ray.cli.certs_authority import add_to
 from secure_ray.cli.down import AsJson, Cluster
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ class Format(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(
-        help="Show certificates, on disk and live, and whether one is about to end.",
+        help="Show certificates, on disk and live, and take CAs in or off this machine.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     group.command()(check)
     group.command()(show)
+    add_to(group)
     app.add_typer(group, name="certs")
 
 

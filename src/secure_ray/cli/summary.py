@@ -141,7 +141,8 @@ def print_summary(facts: dict[str, Any]) -> None:
     ports = {entry["component"]: entry["port"] for entry in facts.get("ports", ())}
     place = _place(facts)
     where = "" if place.is_private else f" on {LOOPBACK}"
-    emit(f"cluster {name} is up: {len(ports)} services{where}, {facts['reason']}")
+    state = "up" if facts["state"] == HEALTHY else f"up, {facts['state']}"
+    emit(f"cluster {name} is {state}: {len(ports)} services{where}, {facts['reason']}")
     if place.is_private:
         emit(f"  node         {place}; what is plain HTTP stays on {LOOPBACK}")
         _print_doors(facts)

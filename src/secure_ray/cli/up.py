@@ -179,36 +179,27 @@ def _print_plan(wish: Wish, paths: ClusterPaths, *, as_json: bool) -> None:
 def _start(
     wish: Wish, paths: ClusterPaths, joining: Join | None, *, block: bool, as_json: bool
 ) -> None:
-    from secure_ray.cli.output import emit_json
+    from secure_ray.cli.outcome import report_running, report_start
     from secure_ray.cli.progress import progress
-    from secure_ray.cli.summary import UP, WAITING, print_summary, summary
     from secure_ray.node.bring_up import become_supervisor, bring_up
     from secure_ray.node.cluster import changing, ensure_directories
     from secure_ray.node.instance import supervisor_lives
 
     decision = _decide(wish)  # first, so that what is unsafe is refused whatever runs
     if supervisor_lives(paths):
-        _report_running(paths, decision, joining, as_json=as_json)
+        report_running(paths, decision, joining, as_json=as_json)
         return
     ensure_directories(paths)
     with changing(paths) as cluster_lock:
         if supervisor_lives(paths):  # started by somebody else while we waited
-            _report_running(paths, decision, joining, as_json=as_json)
+            report_running(paths, decision, joining, as_json=as_json)
             return
         prepared = _make_ready(decision, paths, joining)
         if block:
             become_supervisor(prepared, cluster_lock)
         with progress() as show:
             bring_up(prepared, show)
-    facts = summary(paths)
-    if facts["state"] == WAITING:
-        raise _waits(facts, paths)
-    if facts["state"] not in UP:
-        raise _gone_again(paths, facts.get("reason", "its record is gone"))
-    if as_json:
-        emit_json("secure-ray/up/1", facts)
-    else:
-        print_summary(facts)
+    report_start(paths, as_json=as_json)
 
 
 def _make_ready(decision: Decision, paths: ClusterPaths, joining: Join | None) -> Prepared:
@@ -228,54 +219,3 @@ def _make_ready(decision: Decision, paths: ClusterPaths, joining: Join | None) -
     for warning in prepared.warnings:
         warn(warning)
     return prepared
-
-
-def _gone_again(paths: ClusterPaths, reason: str) -> SecureRayError:
-    from secure_ray.base.errors import FailedError
-    from secure_ray.node.start_again import start_again
-
-    return FailedError(
-        "SR-STATE-004",
-        f"cluster {paths.name} was up, and is not running any more: {reason}",
-        fix=f"{start_again(paths)}; {paths.log} says what happened",
-    )
-
-
-def _waits(facts: dict[str, Any], paths: ClusterPaths) -> SecureRayError:
-    from secure_ray.base.commands import command
-    from secure_ray.base.errors import IncompleteError
-
-    return IncompleteError(
-        "SR-STATE-003",
-        f"node {facts['name']} is up and waits: {facts['reason']}",
-        fix=f"see on the head at {facts['head']}: secure-ray status, secure-ray node list; here "
-        f"{command('down', paths.name)} ends the wait",
-    )
-
-
-def _report_running(
-    paths: ClusterPaths, decision: Decision, joining: Join | None, *, as_json: bool
-) -> None:
-    from secure_ray.base.commands import command
-    from secure_ray.base.errors import IncompleteError
-    from secure_ray.cli.output import emit_json, say
-    from secure_ray.cli.summary import UNREADABLE, UP, WAITING, summary
-    from secure_ray.node.instance import require_running
-
-    facts = summary(paths)
-    if facts["state"] == UNREADABLE:
-        require_running(paths)  # says why, and what to do
-    if joining is not None:
-        joining.require_done(paths, decision)
-    if facts["state"] == WAITING:
-        raise _waits(facts, paths)
-    if facts["state"] not in UP:
-        raise IncompleteError(
-            "SR-STATE-003",
-            f"cluster {paths.name} has a supervisor already, which is {facts['state']}",
-            fix="wait for it, then run this again",
-        )
-    if as_json:
-        emit_json("secure-ray/up/1", facts)
-    else:
-        say(f"cluster {paths.name} is already up; {command('status', paths.name)} shows it")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from secure_ray.base.clock import utc_now
 from secure_ray.base.errors import FailedError
 from secure_ray.node.identity import renew_head
+from secure_ray.node.instance import Phase
 from secure_ray.node.leaf_keeping import keeping_leaf, keeping_own_leaf
 from secure_ray.node.live import look_live, looking
 from secure_ray.pki.store import LeafFiles
@@ -128,7 +129,9 @@ async def _beating(
     from secure_ray.node.heartbeat import HeartbeatLoop
 
     supervisor = now().supervisor.pid
-    async with looking(lambda: look_live(plan, supervisor), lambda: now().phase) as live:
+    async with looking(
+        lambda: look_live(plan, supervisor), lambda: now().phase in {Phase.RUNNING, Phase.DEGRADED}
+    ) as live:
         heartbeats = HeartbeatLoop(plan, describe=lambda: _describe(plan, now(), live), log=log)
         task = asyncio.create_task(heartbeats.run())
         try:

@@ -10,7 +10,14 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from secure_ray.base.errors import FailedError, IncompleteError, RejectedError, SecureRayError
+from secure_ray.base.errors import (
+    FailedError,
+    IncompleteError,
+    InconclusiveError,
+    RejectedError,
+    SecureRayError,
+    UsageError,
+)
 from secure_ray.node.environment import INSTANCE_VARIABLE
 
 if TYPE_CHECKING:
@@ -21,6 +28,11 @@ if TYPE_CHECKING:
 
 # The supervisor is composed one layer up, where the proof lives.
 _SUPERVISOR_MODULE = "secure_ray.cli.supervise"
+# What it can report; any other exit code is that of a bug.
+_KINDS: dict[int, type[SecureRayError]] = {
+    kind.exit_code: kind
+    for kind in (UsageError, FailedError, IncompleteError, InconclusiveError, RejectedError)
+}
 
 
 def bring_up(prepared: Prepared, on_event: Callable[[dict[str, Any]], None]) -> None:
@@ -120,6 +132,9 @@ def _follow(
         if event["event"] == "error":
             process.wait()
             raise _error(event)
+        if event["event"] == "stopped":
+            process.wait()
+            raise _stopped(log)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=5)
     raise FailedError(
@@ -129,7 +144,14 @@ def _follow(
     )
 
 
+def _stopped(log: Path) -> FailedError:
+    return FailedError(
+        "SR-STATE-013",
+        "the start was stopped by somebody else: by secure-ray down, or by a signal",
+        fix=f"run it again; {log} says how far it came",
+    )
+
+
 def _error(event: dict[str, Any]) -> SecureRayError:
-    kinds = {kind.exit_code: kind for kind in (FailedError, IncompleteError, RejectedError)}
-    kind = kinds.get(event["exit_code"], SecureRayError)
+    kind = _KINDS.get(event["exit_code"], SecureRayError)
     return kind(event["code"], event["cause"], fix=event["fix"])

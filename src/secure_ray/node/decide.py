@@ -68,6 +68,7 @@ class Decision:
         notices: What a person should know: what was not passed on.
         address: What this node listens on.
         store: What keeps a head's control store.
+        origin: Where each setting came from, by dotted key.
     """
 
     settings: Settings
@@ -79,6 +80,7 @@ class Decision:
     notices: tuple[str, ...]
     address: str = LOOPBACK
     store: StoreKind = StoreKind.MEMORY
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 def _flags(wish: Wish) -> tuple[Request, ...]:
@@ -155,6 +157,7 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
         notices=_notices(verdict, versions["ray"]),
         address=_address(wish, settings, loaded.resolved.origin, now),
         store=choose_store(settings.store, settings.redis, versions["ray"]),
+        origin=loaded.resolved.origin,
     )
 
 

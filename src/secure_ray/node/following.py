@@ -20,7 +20,7 @@ _LOOK_SECONDS = 1.0
 _DRAINED = "drained by the head"
 _HELD_BACK = "held back by the head, for a rotation"
 # A node that starts looks for its head for 20 seconds.
-_REACH_LOOKS, _REACH_SECONDS = 100, 0.2
+_REACH_LOOKS, _REACH_SECONDS = 400, 0.05
 
 
 class Following:

@@ -16,7 +16,7 @@ from secure_ray.pki.dress import read_shown
 from secure_ray.policy.ports import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from secure_ray.network.listeners import Listener
     from secure_ray.node.plan import LaunchPlan
@@ -39,15 +39,15 @@ class LiveLook:
     def __init__(self) -> None:
         self.shown: tuple[tuple[CertificateFacts, int], ...] = ()
 
-    async def run(
-        self, look: Callable[[], tuple[Shown, ...]], marker: Callable[[], Hashable]
-    ) -> None:
-        """Look every half minute, and whenever `marker` gives another value."""
-        seen, due = marker(), 0.0
+    async def run(self, look: Callable[[], tuple[Shown, ...]], is_up: Callable[[], bool]) -> None:
+        """Look once Ray is up, and every half minute from then on."""
+        due = 0.0
         while True:
             now = asyncio.get_running_loop().time()
-            if marker() != seen or now >= due:
-                seen, due = marker(), now + _EVERY_SECONDS
+            if not is_up():
+                self.shown, due = (), 0.0
+            elif now >= due:
+                due = now + _EVERY_SECONDS
                 await self._look(look)
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -63,16 +63,16 @@ class LiveLook:
 
 @asynccontextmanager
 async def looking(
-    look: Callable[[], tuple[Shown, ...]], marker: Callable[[], Hashable]
+    look: Callable[[], tuple[Shown, ...]], is_up: Callable[[], bool]
 ) -> AsyncIterator[LiveLook]:
     """Look what the node's ports show, as long as this lasts.
 
     Args:
         look: `look_live` for this node; runs in a thread.
-        marker: Another value once Ray has ended or started.
+        is_up: Whether Ray runs; while it does not, nothing is shown.
     """
     live = LiveLook()
-    task = asyncio.create_task(live.run(look, marker))
+    task = asyncio.create_task(live.run(look, is_up))
     try:
         yield live
     finally:

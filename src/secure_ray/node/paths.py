@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from secure_ray.base.commands import DEFAULT_CLUSTER
 from secure_ray.base.errors import UsageError
+from secure_ray.base.plain import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,8 +150,20 @@ def state_home(environ: Mapping[str, str]) -> Path:
     """SECURE_RAY_HOME, else the platform's directory for state.
 
     Raises:
-        UsageError: SECURE_RAY_HOME is not an absolute path, or there is no home directory.
+        UsageError: SECURE_RAY_HOME is not an absolute path, there is no home directory, or it is not
+            UTF-8.
     """
+    found = _chosen_home(environ)
+    if not is_utf8(str(found)):
+        raise UsageError(
+            "SR-CFG-025",
+            f"the directory for keys and state, {str(found)!a}, is not UTF-8",
+            fix="export SECURE_RAY_HOME=/a/directory/of/yours",
+        )
+    return found
+
+
+def _chosen_home(environ: Mapping[str, str]) -> Path:
     chosen = environ.get("SECURE_RAY_HOME")
     if chosen is not None:
         if not chosen.startswith("/"):

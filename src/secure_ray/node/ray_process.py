@@ -29,6 +29,16 @@ def init(**arguments: Any) -> Any:
     return ray.init(**arguments)
 
 
+def shutdown_at_exit() -> None:
+    """`ray.shutdown` as Ray itself calls it when the program ends; nothing if it is not connected.
+
+    Ray registers that when it is imported, and what was registered last is done first: a cluster
+    that ends with the program would be gone before its driver has said goodbye.
+    """
+    if is_initialized():
+        sys.modules["ray"].shutdown(_exiting_interpreter=True)
+
+
 def begin_import() -> Callable[[], None]:
     """Import Ray, which takes half a second of CPU, beside what the caller does next.
 

@@ -20,6 +20,7 @@ from secure_ray.node.paths import cluster_paths
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from secure_ray.node.ephemeral import Ephemeral
     from secure_ray.node.plan import LaunchPlan
 
 # Arguments of ray.init that size a local cluster; Ray itself refuses them when it joins one.
@@ -198,26 +199,36 @@ def _start(config: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> 
     )
     ephemeral = Ephemeral.make(os.environ)
     try:
-        prepared = prepare(
-            decision,
-            ephemeral.paths,
-            caller=os.environ,
-            now=now,
-            ephemeral=True,
-            working_directory=Path.cwd(),
-        )
-        atexit.register(ephemeral.end)
-        context = _connect(
-            prepared.plan,
-            rest,
-            decision.held_back,
-            meanwhile=lambda: bring_up(prepared, lambda _event: None),
-        )
+        with ephemeral.starting():
+            prepared = prepare(
+                decision,
+                ephemeral.paths,
+                caller=os.environ,
+                now=now,
+                ephemeral=True,
+                working_directory=Path.cwd(),
+            )
+            atexit.register(_end_with_program, ephemeral)
+            context = _connect(
+                prepared.plan,
+                rest,
+                decision.held_back,
+                meanwhile=lambda: bring_up(prepared, lambda _event: None),
+            )
     except BaseException:
         ephemeral.end()
         raise
     ray_process.after_shutdown(ephemeral.end)
     return context
+
+
+def _end_with_program(ephemeral: Ephemeral) -> None:
+    """The driver first, then its cluster."""
+    try:
+        if ephemeral.ends_here:
+            ray_process.shutdown_at_exit()
+    finally:
+        ephemeral.end()
 
 
 def _split(arguments: dict[str, Any]) -> tuple[dict[str, object], dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from secure_ray.base.plain import is_utf8
 from secure_ray.policy.knobs import Action, Kind, find_knob
 from secure_ray.policy.review import is_rays_variable
 
@@ -49,7 +50,8 @@ def select_passed(environ: Mapping[str, str], also: tuple[str, ...]) -> dict[str
     """The part of the caller's environment that is passed on.
 
     Args:
-        environ: The caller's environment.
+        environ: The caller's environment. What is not UTF-8 in it is no locale, no name and no path
+            that Ray could use, and stays out.
         also: Further names or patterns. What the policy scrubs, pins or refuses stays out even if
             it is named here, and so does every variable for Ray that it does not know.
     """
@@ -57,7 +59,9 @@ def select_passed(environ: Mapping[str, str], also: tuple[str, ...]) -> dict[str
     return {
         name: value
         for name, value in environ.items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns) and not _is_held_back(name)
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+        and not _is_held_back(name)
+        and is_utf8(name + value)
     }
 
 

@@ -133,6 +133,13 @@ SETTINGS_RULES = (
         "Write the password into it, and nothing else; chmod 0600.",
     ),
     failure(
+        "SR-CFG-025",
+        "a path is not UTF-8",
+        "The record of a cluster, Ray and its logs are UTF-8; Linux lets a path hold any bytes.",
+        "Use a directory whose name is UTF-8: export SECURE_RAY_HOME=/a/directory/of/yours, or start "
+        "from another working directory.",
+    ),
+    failure(
         "SR-CLI-001",
         "the command line cannot be understood",
         "An option or argument is unknown, missing or of the wrong kind.",

@@ -121,4 +121,17 @@ STATE_RULES = (
         "start goes on with it.",
         "secure-ray status says what failed; then secure-ray up --head, on a worker secure-ray up.",
     ),
+    failure(
+        "SR-STATE-013",
+        "the start was stopped by somebody else",
+        "secure-ray down ran meanwhile, or the supervisor got a signal to end. Ray is stopped in order.",
+        "Run the same command again.",
+    ),
+    failure(
+        "SR-STATE-014",
+        "the running cluster is not what was asked for",
+        "A cluster keeps what it was started with: limits, addresses, options and settings. `up` on one "
+        "that runs changes nothing.",
+        "secure-ray down, then the same command again. To leave it as it is: secure-ray status.",
+    ),
 )
