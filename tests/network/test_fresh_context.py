@@ -80,9 +80,12 @@ def serving(context: ssl.SSLContext) -> Iterator[int]:
                 except OSError:
                     return
                 connection.settimeout(10)
-                with suppress(OSError), connection:  # noqa: SIM117  # wrap_socket needs an open one
-                    with context.wrap_socket(connection, server_side=True) as tls:
-                        tls.sendall(b"yes")
+                with (
+                    suppress(OSError),
+                    connection,
+                    context.wrap_socket(connection, server_side=True) as tls,
+                ):
+                    tls.sendall(b"yes")
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -97,9 +97,12 @@ def _tls_server(
         def serve() -> None:
             connection, _ = server.accept()
             connection.settimeout(10)
-            with suppress(OSError), connection:  # noqa: SIM117  # wrap_socket needs an open one
-                with context.wrap_socket(connection, server_side=True) as tls:
-                    tls.recv(1)
+            with (
+                suppress(OSError),
+                connection,
+                context.wrap_socket(connection, server_side=True) as tls,
+            ):
+                tls.recv(1)
 
         thread = threading.Thread(target=serve)
         thread.start()

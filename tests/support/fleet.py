@@ -6,6 +6,7 @@ Nothing here runs by itself but the ports: workers take their turns while the ro
 
 from __future__ import annotations
 
+import secrets
 import selectors
 import socket
 import ssl
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from secure_ray.pki.authority import Stage
     from secure_ray.policy.ports import PortPlan
 
-HEAD = "127.0.0.5"
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # RFC 9113 section 6.5, empty
 _HEARD = {"gcs", "node_manager"}  # enough ports: one that only a head has, and one of every node
 
@@ -97,10 +97,13 @@ class Ports:
     def _answer(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
         connection.settimeout(10)
-        with suppress(OSError), connection:  # noqa: SIM117  # wrap_socket needs an open one
-            with self._context.wrap_socket(connection, server_side=True) as tls:
-                if tls.recv(65536):
-                    tls.sendall(_SETTINGS)
+        with (
+            suppress(OSError),
+            connection,
+            self._context.wrap_socket(connection, server_side=True) as tls,
+        ):
+            if tls.recv(65536):
+                tls.sendall(_SETTINGS)
 
 
 @dataclass
@@ -223,7 +226,10 @@ class Fleet:
     """
 
     def __init__(self, home: Path, names: tuple[str, ...] = ("w1", "w2")) -> None:
-        self.plan = _few_ports(private_plan(home, place=head_at(HEAD), base=free_base(HEAD)))
+        # Addresses of its own, for several tests may run on this host at once.
+        network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}"
+        address = f"{network}.5"
+        self.plan = _few_ports(private_plan(home, place=head_at(address), base=free_base(address)))
         self.plan.paths.directory.mkdir(parents=True, mode=0o700)
         self.plan.run.temporary.mkdir(parents=True, mode=0o700)
         self._birth = utc_now() - timedelta(hours=1)
@@ -234,19 +240,19 @@ class Fleet:
         self.facts = HeadFacts(
             cluster=self.owner.cluster,
             cluster_id=self.owner.cluster_id,
-            address=HEAD,
+            address=address,
             ports="",
             versions={},
             pki=self.pki,
             leaf_life=timedelta(days=90),
             token=lambda: Secret("0" * 64),
         )
-        self.head = Node(HEAD, LeafFiles.within(self.plan.certificates), _grpc(self.plan.ports))
+        self.head = Node(address, LeafFiles.within(self.plan.certificates), _grpc(self.plan.ports))
         self.told: list[str] = []
         self.drained: list[str] = []
         self._turns = threading.Lock()
         self.workers = [
-            self._join(home / name, name, f"127.0.0.{6 + at}") for at, name in enumerate(names)
+            self._join(home / name, name, f"{network}.{6 + at}") for at, name in enumerate(names)
         ]
         self.head.start()
         self.turn()
