@@ -391,7 +391,7 @@ def test_head_whose_leaf_is_gone_still_asks(head: Head, home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("life", "often"),
-    [(90 * DAY, False), (timedelta(minutes=5), False), (timedelta(minutes=1), True)],
+    [(90 * DAY, False), (timedelta(minutes=20), False), (timedelta(minutes=1), True)],
 )
 def test_leaf_of_a_minute_is_looked_at_more_often(
     head: Head, home: Path, monkeypatch: pytest.MonkeyPatch, life: timedelta, *, often: bool
