@@ -15,7 +15,6 @@ from secure_ray.base.errors import FailedError
 from secure_ray.node.identity import renew_head
 from secure_ray.node.instance import Phase
 from secure_ray.node.leaf_keeping import keeping_leaf, keeping_own_leaf
-from secure_ray.node.live import look_live, looking
 from secure_ray.pki.store import LeafFiles
 
 if TYPE_CHECKING:
@@ -127,6 +126,7 @@ async def _beating(
     plan: LaunchPlan, now: Callable[[], Instance], log: logging.Logger
 ) -> AsyncIterator[HeartbeatLoop]:
     from secure_ray.node.heartbeat import HeartbeatLoop
+    from secure_ray.node.live import look_live, looking
 
     supervisor = now().supervisor.pid
     async with looking(
