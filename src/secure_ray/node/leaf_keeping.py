@@ -34,6 +34,7 @@ _LOOK_SECONDS = 2.0
 _FAILED_SECONDS = 15.0
 # Of a leaf that lives shorter than an hour, half a minute would be too much.
 _LONGEST_WAIT, _SHARE = timedelta(seconds=30), 20
+_FIRST_WAIT = timedelta(seconds=5)
 
 
 @asynccontextmanager
@@ -52,6 +53,8 @@ async def keeping_own_leaf(
 
     async def keep() -> None:
         trouble = _Trouble(log)
+        # Not while Ray starts, which needs the CPUs.
+        await asyncio.sleep(min(_FIRST_WAIT, _LONGEST_WAIT).total_seconds())
         while True:
             await asyncio.sleep(_pause(plan).total_seconds())
             with trouble.told():
