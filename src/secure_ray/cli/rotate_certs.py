@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,8 +77,10 @@ def rotate_certs(  # noqa: PLR0913  # the options of the command line
     paths = cluster_paths(os.environ, cluster)
     plan = require_running(paths).plan
     _require_head(plan)
+    excluded = frozenset(exclude or ())
+    _require_workers(plan, excluded)
     if dry_run:
-        _tell_plan(plan, ca, frozenset(exclude or ()), as_json=as_json)
+        _tell_plan(plan, ca, excluded, as_json=as_json)
         return
     done: list[str] = []
     with _alone(paths), progress() as show:
@@ -94,7 +96,7 @@ def rotate_certs(  # noqa: PLR0913  # the options of the command line
             lambda text: show({"event": text}),
             seconds=seconds,
             at_once=max_unavailable,
-            excluded=frozenset(exclude or ()),
+            excluded=excluded,
             accepted=accept_head_restart,
         )
         _run(rotation, ca, resume=resume, rollback=rollback)
@@ -208,17 +210,32 @@ def _require_head(plan: LaunchPlan) -> None:
         )
 
 
+def _require_workers(plan: LaunchPlan, names: frozenset[str]) -> None:
+    """Nobody means to leave out a node that there is not: then another one would restart."""
+    from secure_ray.base.errors import FailedError
+    from secure_ray.rotation.nodes import worker_names
+
+    unknown = sorted(names - worker_names(plan)) if names else []
+    if unknown:
+        raise FailedError(
+            "SR-JOIN-043",
+            f"--exclude: no worker is called {unknown[0]}; the head cannot be left out",
+            fix="secure-ray node list",
+        )
+
+
 @contextmanager
 def _alone(paths: ClusterPaths) -> Iterator[None]:
     from secure_ray.base.errors import IncompleteError
     from secure_ray.base.locks import lock
 
-    try:
-        with lock(paths.directory / "rotation.lock", wait=0.0):
-            yield
-    except BlockingIOError:
-        raise IncompleteError(
-            "SR-ROT-007",
-            f"another rotation of cluster {paths.name} runs",
-            fix="wait for it, then run this again",
-        ) from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(paths.directory / "rotation.lock", wait=0.0))
+        except BlockingIOError:
+            raise IncompleteError(
+                "SR-ROT-007",
+                f"another rotation of cluster {paths.name} runs",
+                fix="wait for it, then run this again",
+            ) from None
+        yield

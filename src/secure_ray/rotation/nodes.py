@@ -124,7 +124,7 @@ def cluster_facts(plan: LaunchPlan, *, now: datetime) -> tuple[NodeFacts, ...]:
     Raises:
         FailedError: the register, or the head's own leaf, cannot be read.
     """
-    members = [member for member in _members(plan) if member.revoked is None]
+    members = _welcome(plan)
     with ThreadPoolExecutor(_THREADS) as threads:
         workers = threads.map(lambda member: _worker(plan, member, now), members)
         head = threads.submit(head_facts, plan)
@@ -154,16 +154,21 @@ def head_facts(plan: LaunchPlan) -> NodeFacts:
 
 def find_worker(plan: LaunchPlan, id_: str, *, now: datetime) -> NodeFacts | None:
     """The worker with that id as it is now; None when it was revoked."""
-    found = (one for one in _members(plan) if one.id == id_ and one.revoked is None)
+    found = (one for one in _welcome(plan) if one.id == id_)
     return next((_worker(plan, member, now) for member in found), None)
 
 
-def _members(plan: LaunchPlan) -> tuple[Member, ...]:
+def worker_names(plan: LaunchPlan) -> frozenset[str]:
+    """The names of the workers that joined the head of `plan` and were not revoked."""
+    return frozenset(member.name for member in _welcome(plan))
+
+
+def _welcome(plan: LaunchPlan) -> tuple[Member, ...]:
     register = find_register(plan.paths.directory)
     if register is None:
         return ()
     with register.reading() as database:
-        return list_members(database)
+        return tuple(member for member in list_members(database) if member.revoked is None)
 
 
 def _worker(plan: LaunchPlan, member: Member, now: datetime) -> NodeFacts:
