@@ -87,6 +87,7 @@ _AREAS = {
     "FW": "The firewall",
     "GUARD": "The bind guard",
     "PKI": "Keys, certificates, token",
+    "ROT": "Rotating certificates",
     "JOIN": "Joining a cluster, and its nodes",
     "FILE": "Files",
     "CFG": "Settings",

@@ -72,8 +72,8 @@ class Clients:
         return probe_grpc(HERE, self.ports[server], client=context, timeout=10, call=call)
 
 
-def issue_leaf(live: Live, directory: Path, life: timedelta) -> Identity:
-    """A leaf of the cluster's own issuing CA, as good as the real one but for its life."""
+def issue_leaf(live: Live, directory: Path, *, age: timedelta = timedelta(0)) -> Identity:
+    """A leaf of the cluster's own issuing CA that lives for ten minutes, as good as the real one."""
     pki = live.directory / "pki"
     issuing = x509.load_pem_x509_certificate(
         (pki / "authority" / "current" / "issuing.crt").read_bytes()
@@ -88,8 +88,8 @@ def issue_leaf(live: Live, directory: Path, life: timedelta) -> Identity:
         key.public_key(),
         issuer=Signer(issuing, signing_key),  # type: ignore[arg-type]  # it is an EC key
         sans=(HERE, "::1", "localhost"),
-        now=utc_now(),
-        life=life,
+        now=utc_now() - age,
+        life=timedelta(minutes=10),
     )
     identity = Identity(directory / "leaf.crt", directory / "leaf.key")
     identity.certificate.write_bytes(certificates_to_pem(leaf, issuing))
@@ -107,8 +107,8 @@ def clients(live: Live, work: Work, tmp_path_factory: pytest.TempPathFactory) ->
     authority = live.certificates / "ca.crt"
     own = Identity(live.certificates / "node.crt", live.certificates / "node.key")
     foreign = Identity(*make_foreign_pair(directory(), now=utc_now()))
-    fresh = issue_leaf(live, directory(), timedelta(minutes=10))
-    expired = issue_leaf(live, directory(), timedelta(seconds=-1))
+    fresh = issue_leaf(live, directory())
+    expired = issue_leaf(live, directory(), age=timedelta(minutes=11))
     return Clients(
         contexts={
             "plaintext": None,

@@ -187,7 +187,10 @@ def test_local_mode_is_guarded_where_the_guard_was_built() -> None:
     found = bind_environment(LOCAL, plan_of(HOME).ports, GUARD, "/lib/other.so")
 
     assert found == ON_LOOPBACK | LOCAL_RULES.environment() | {
-        "LD_PRELOAD": f"{GUARD}:/lib/other.so"
+        "LD_PRELOAD": f"{GUARD}:/lib/other.so",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "TP_SOCKET_IFNAME": "lo",
     }
 
 

@@ -6,7 +6,17 @@ import socket
 
 import pytest
 
-from secure_ray.node.place import LOCAL, Place, head_at
+from secure_ray.node.place import (
+    DRAIN,
+    HALT,
+    HOLD,
+    LOCAL,
+    Place,
+    head_at,
+    is_held_back,
+    is_of_rotation,
+    renew_order,
+)
 from secure_ray.policy.addresses import host_port
 
 
@@ -65,3 +75,33 @@ def test_what_is_written_leads_back(address: str) -> None:
 )
 def test_place_in_words(place: Place, words: str, told: str) -> None:
     assert (place.start, str(place)) == (words, told)
+
+
+@pytest.mark.parametrize(
+    ("orders", "held"),
+    [
+        ((), False),
+        ((renew_order("ab"),), False),
+        (("something newer",), False),
+        ((DRAIN,), True),
+        ((HOLD,), True),
+        ((HALT,), True),
+        ((renew_order("ab"), HOLD), True),
+    ],
+    ids=str,
+)
+def test_orders_that_hold_a_node_back(orders: tuple[str, ...], *, held: bool) -> None:
+    assert is_held_back(orders) == held
+    assert is_held_back(iter(orders)) == held
+
+
+@pytest.mark.parametrize(
+    ("order", "ours"),
+    [(HOLD, True), (HALT, True), (renew_order("ab"), True), (DRAIN, False), ("renewal", False)],
+)
+def test_orders_of_a_rotation_are_told_from_those_of_a_person(order: str, *, ours: bool) -> None:
+    assert is_of_rotation(order) == ours
+
+
+def test_order_to_renew_is_for_one_leaf() -> None:
+    assert renew_order("ab") != renew_order("ac")

@@ -23,6 +23,7 @@ from secure_ray.node.paths import ClusterPaths, RunPaths
 from secure_ray.node.place import Place
 from secure_ray.node.prepare import Prepared, prepare, preview
 from secure_ray.pki.credentials import make_ephemeral_credentials
+from secure_ray.policy.store import StoreKind
 from support.plans import (
     GUARD,
     NOW,
@@ -393,6 +394,16 @@ def test_files_of_redis_are_checked_before_anything_starts(make: Make, home: Pat
         make(f'[redis]\naddress = "redis://127.0.0.1:1"\npassword_file = "{password}"')
 
     assert caught.value.code == "SR-FILE-002"
+
+
+def test_cluster_of_one_program_keeps_no_store(paths: ClusterPaths) -> None:
+    """It would cost a start that nothing is gained by, and in a shared Redis meet another."""
+    decision = replace(decision_of(), store=StoreKind.ROCKSDB)
+    prepared = prepare(decision, paths, caller={}, now=NOW, ephemeral=True)
+
+    with closing(prepared.reservation):
+        assert prepared.plan.store is StoreKind.MEMORY
+        assert not any(name.startswith("RAY_gcs_storage") for name in prepared.plan.environment)
 
 
 def test_store_of_another_start_is_settled_and_told(make: Make, paths: ClusterPaths) -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from secure_ray.network.bounded import Bounds, nobody
 from secure_ray.network.relay import NoWayError, open_service
-from secure_ray.node import relaying as relaying_module
 from secure_ray.node.place import Place, head_at
 from secure_ray.node.relaying import _client, _server, relaying
 from secure_ray.pki.enrolment import issue, keep, pending_key
@@ -250,8 +249,7 @@ def test_renewed_leaf_is_shown_from_then_on(pair: Pair, tmp_path: Path) -> None:
     assert run(pair, act) == [200, 502]
 
 
-def test_relay_shows_a_renewed_leaf(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relaying_module, "_RENEW_SECONDS", 0.01)
+def test_relay_shows_a_renewed_leaf(pair: Pair) -> None:
     files = LeafFiles.within(pair.worker.certificates)
     port = pair.worker.ports.port("relay")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -96,6 +97,35 @@ def test_error_of_the_dashboard_is_raised(error: BaseException) -> None:
         parallel_node(Node)(fails=error)
 
     assert caught.value is error
+
+
+class Monitored(Node):
+    """With the processes that nobody waits for; each is a real one."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.all_processes: dict[str, list[Any]] = {}
+        self._process = process
+        super().__init__()
+
+    def start_monitor(self) -> None:
+        self.all_processes["monitor"] = [SimpleNamespace(process=self._process)]
+
+    def start_log_monitor(self) -> None:
+        self.all_processes["log_monitor"] = [SimpleNamespace(process=self._process)]
+
+
+@pytest.mark.parametrize("start", ["start_monitor", "start_log_monitor"])
+def test_what_nobody_waits_for_gives_way(start: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        before = os.getpriority(os.PRIO_PROCESS, process.pid)
+        getattr(parallel_node(Monitored)(process), start)()
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(before, 5)
+
+
+def test_what_has_ended_already_does_not_stop_the_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+    parallel_node(Monitored)(process).start_monitor()
 
 
 def test_node_without_a_dashboard_waits_for_none() -> None:

@@ -140,6 +140,11 @@ async def fake_beside(plan, *, open_door, members, now, epoch, log):
 
 supervisor.beside = fake_beside
 
+async def no_token(_plan, _line):
+    return False
+
+following.fetch_token = no_token
+
 logging.basicConfig(filename=plan.paths.log, level=logging.DEBUG)
 try:
     asyncio.run(supervisor.Supervisor(

@@ -85,6 +85,7 @@ class Machine:
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         text: str = "",
+        timeout: float = _TIMEOUT,
     ) -> subprocess.CompletedProcess[str]:
         """`secure-ray ARGUMENTS`, to its end, with `text` on its standard input."""
         return subprocess.run(
@@ -94,7 +95,7 @@ class Machine:
             input=text,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
 
@@ -104,10 +105,15 @@ class Machine:
             self.command(arguments),
             env=self.environment(),
             cwd=self.home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **({"stdin": subprocess.DEVNULL} | options),
+            **(
+                {
+                    "stdin": subprocess.DEVNULL,
+                    "stdout": subprocess.PIPE,
+                    "stderr": subprocess.PIPE,
+                }
+                | options
+            ),
         )
 
     def up(self, *arguments: str) -> dict[str, Any]:

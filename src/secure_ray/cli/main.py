@@ -31,6 +31,8 @@ COMMAND_MODULES = (
     "run",
     "join-token",
     "node",
+    "certs",
+    "rotate-certs",
     "down",
     "reset",
     "audit",

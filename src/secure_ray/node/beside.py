@@ -1,14 +1,21 @@
-"""What a private node's supervisor runs beside Ray: its relay, and the door or the heartbeat."""
+"""What a supervisor runs beside Ray.
+
+A head keeps its certificates fresh; in private mode each node has a relay, a head the door, and a
+worker its heartbeat and its leaf.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from secure_ray.base.clock import utc_now
 from secure_ray.base.errors import FailedError
+from secure_ray.node.identity import renew_head
+from secure_ray.node.instance import Phase
+from secure_ray.node.leaf_keeping import keeping_leaf, keeping_own_leaf
+from secure_ray.pki.store import LeafFiles
 
 if TYPE_CHECKING:
     import logging
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
     from secure_ray.node.heartbeat import HeartbeatLoop
     from secure_ray.node.instance import Instance
+    from secure_ray.node.live import LiveLook
     from secure_ray.node.messages import Heartbeat
     from secure_ray.node.plan import LaunchPlan
 
@@ -45,11 +53,13 @@ async def beside(
         epoch: Which session a head's control store knows, for its workers.
         log: Where it is told.
     """
-    if not plan.place.is_private:
-        yield None
-        return
     companions: AbstractAsyncContextManager[HeartbeatLoop | None]
     async with AsyncExitStack() as stack:
+        if plan.place.is_head and not plan.ephemeral:
+            await stack.enter_async_context(keeping_own_leaf(plan, _renew_head, log))
+        if not plan.place.is_private:
+            yield None
+            return
         if plan.place.is_head:
             door = open_door(plan, epoch, log)
             companions = _beside_head(plan, door, members, log)
@@ -95,10 +105,15 @@ async def _beside_worker(
 
     async with (
         _beating(plan, now, log) as heartbeats,
+        keeping_leaf(plan, heartbeats, clock=utc_now, log=log),
         keeping_neighbours(plan, lambda: _others(plan, heartbeats), log=log) as known,
         relaying(plan, known),
     ):
         yield heartbeats
+
+
+def _renew_head(plan: LaunchPlan) -> tuple[str, ...]:
+    return renew_head(plan, now=utc_now())
 
 
 def _others(plan: LaunchPlan, heartbeats: HeartbeatLoop) -> tuple[str, ...] | None:
@@ -111,26 +126,35 @@ async def _beating(
     plan: LaunchPlan, now: Callable[[], Instance], log: logging.Logger
 ) -> AsyncIterator[HeartbeatLoop]:
     from secure_ray.node.heartbeat import HeartbeatLoop
+    from secure_ray.node.live import look_live, looking
 
-    heartbeats = HeartbeatLoop(plan, describe=lambda: _describe(plan, now()), log=log)
-    task = asyncio.create_task(heartbeats.run())
-    try:
-        yield heartbeats
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
+    supervisor = now().supervisor.pid
+    async with looking(
+        lambda: look_live(plan, supervisor), lambda: now().phase in {Phase.RUNNING, Phase.DEGRADED}
+    ) as live:
+        heartbeats = HeartbeatLoop(plan, describe=lambda: _describe(plan, now(), live), log=log)
+        task = asyncio.create_task(heartbeats.run())
+        try:
+            yield heartbeats
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
 
-def _describe(plan: LaunchPlan, instance: Instance) -> Heartbeat:
-    from secure_ray.node.messages import Heartbeat
-    from secure_ray.pki.credentials import read_facts
+def _describe(plan: LaunchPlan, instance: Instance, live: LiveLook) -> Heartbeat:
+    from secure_ray.node.messages import Heartbeat, LiveLeaf
+    from secure_ray.pki.dress import read_worn
 
-    leaf = read_facts(plan.certificates / "node.crt")
+    worn = read_worn(LeafFiles.within(plan.certificates))
+    leaf = worn.shown.leaf
     return Heartbeat(
         phase=instance.phase.value,
         reason=instance.reason[:512],
         sound=instance.sound,
         serial=leaf.serial,
-        expires=datetime.fromisoformat(instance.certificate_expires),
+        expires=leaf.not_after,
         clock=utc_now(),
+        issuer=worn.shown.issuer,
+        trusts=worn.trusted,
+        live=tuple(LiveLeaf(shown.serial, shown.not_after, ports) for shown, ports in live.shown),
     )

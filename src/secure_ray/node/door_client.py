@@ -13,10 +13,13 @@ import aiohttp
 from secure_ray.base.errors import FailedError, RejectedError, SecureRayError
 from secure_ray.node.messages import (
     MOST_REPLY_BYTES,
+    ClusterToken,
     Heartbeat,
+    Leaf,
     NodeList,
     Orders,
     Problem,
+    RenewalRequest,
     decode,
     encode,
 )
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
+    from secure_ray.base.secrets import Secret
     from secure_ray.pki.join_string import Endpoint
     from secure_ray.pki.store import LeafFiles
 
@@ -102,6 +106,26 @@ class DoorClient:
             FailedError: the head cannot be reached or cannot answer.
         """
         return self._or_raise(await self.ask("POST", "/v1/heartbeat", beat, Orders))
+
+    async def renew(self, request: str) -> Leaf:
+        """A new leaf for the key in `request` (a certificate request in PEM).
+
+        Raises:
+            RejectedError: this node was revoked or is not known, or the request is refused.
+            FailedError: the head cannot be reached or cannot answer.
+        """
+        return self._or_raise(
+            await self.ask("POST", "/v1/renew", RenewalRequest(request=request), Leaf)
+        )
+
+    async def token(self) -> Secret:
+        """Ray's cluster token as it is now.
+
+        Raises:
+            RejectedError: this node was revoked or is not known.
+            FailedError: the head cannot be reached or cannot answer.
+        """
+        return self._or_raise(await self.ask("GET", "/v1/token", None, ClusterToken)).token
 
     async def nodes(self) -> NodeList:
         """Who is in the cluster.

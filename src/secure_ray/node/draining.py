@@ -53,7 +53,7 @@ def drain(
         IncompleteError: Ray does not answer; or the node still had work when the time was over.
             It stays drained.
     """
-    environment = _environment(plan)
+    environment = command_environment(plan)
     try:
         if not order_drain(environment, address, reason):
             return False
@@ -113,7 +113,7 @@ class OwnDrain:
         plan = self._plan
         try:
             self._done = order_drain(
-                _environment(plan), plan.place.address, "ordered by secure-ray's head"
+                command_environment(plan), plan.place.address, "ordered by secure-ray's head"
             )
         except FailedError as error:
             self._log.warning("the order to drain waits: %s", error.cause)
@@ -144,7 +144,8 @@ def _alive_at(address: str, environment: Mapping[str, str]) -> RayNode | None:
     return next((one for one in nodes if one.alive and same_address(one.address, address)), None)
 
 
-def _environment(plan: LaunchPlan) -> dict[str, str]:
+def command_environment(plan: LaunchPlan) -> dict[str, str]:
+    """The environment of a process that asks Ray something on behalf of a command."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TZ") if name in os.environ}
     own = os.path.dirname(sys.executable)  # noqa: PTH120  # a link's own directory
     return kept | {"PATH": f"{own}:{os.defpath}"} | driver_environment(plan)

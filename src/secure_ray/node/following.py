@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import FailedError, RejectedError
-from secure_ray.node.place import DRAIN
+from secure_ray.node.leaf_keeping import fetch_token
+from secure_ray.node.place import DRAIN, HALT, is_held_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from secure_ray.base.clock import Clock
     from secure_ray.node.heartbeat import HeartbeatLoop
+    from secure_ray.node.plan import LaunchPlan
 
 _LOOK_SECONDS = 1.0
+_DRAINED = "drained by the head"
+_HELD_BACK = "held back by the head, for a rotation"
 # A node that starts looks for its head for 20 seconds.
-_REACH_LOOKS, _REACH_SECONDS = 100, 0.2
+_REACH_LOOKS, _REACH_SECONDS = 400, 0.05
 
 
 class Following:
@@ -51,7 +55,7 @@ class Following:
     @property
     def held_back(self) -> bool:
         """Whether the head wants no Ray here for now."""
-        return DRAIN in self.orders
+        return is_held_back(self.orders)
 
     def hurry(self) -> None:
         """Tell the head at once: something has changed."""
@@ -60,6 +64,15 @@ class Following:
     def begin_life(self) -> None:
         """Ray starts: with the session that the head has now."""
         self._epoch = self._heartbeats.epoch
+
+    async def take_token(self, plan: LaunchPlan) -> None:
+        """Take over the cluster token that the head has now, before Ray starts.
+
+        Raises:
+            SecureRayError: the head does not answer.
+            OSError: this node's leaf cannot be shown to it.
+        """
+        await fetch_token(plan, self._heartbeats)
 
     def require_same_head(self) -> str:
         """Raise when this node is not wanted any more; else why its Ray has to end, or "".
@@ -75,7 +88,7 @@ class Following:
         if told not in {"", self._epoch}:
             # The raylet would go on looking for the old one for a minute.
             return "its head has started anew"
-        return ""
+        return "its head has ordered its end" if HALT in self.orders else ""
 
     async def until_reached(self) -> None:
         """Wait for the head's first word: without it, Ray would look for it for two minutes.
@@ -95,13 +108,13 @@ class Following:
         )
 
     async def until_wanted(
-        self, *, expires: str, on_drained: Callable[[], Awaitable[None]]
+        self, *, expires: Callable[[], datetime], on_held_back: Callable[[str], Awaitable[None]]
     ) -> None:
         """Wait until the head's Ray runs and wants this node, or somebody asks to stop.
 
         Args:
-            expires: When this node's leaf does, ISO 8601.
-            on_drained: Told once when the head has drained this node.
+            expires: When this node's leaf does; it may be renewed meanwhile.
+            on_held_back: Told once why, when the head wants no Ray here for now.
 
         Raises:
             FailedError: the leaf has expired meanwhile.
@@ -109,16 +122,17 @@ class Following:
         """
         heartbeats = self._heartbeats
         heartbeats.ask_again()  # it may have given orders since
-        drained = False
+        told = False
         while True:
             self._require_member()
-            self._require_valid(expires)
+            self._require_valid(expires())
             wanted = not self.held_back
             if heartbeats.reached.is_set() and heartbeats.epoch and wanted:
                 return
-            if not wanted and not drained:
-                drained = True
-                await on_drained()
+            if not wanted and not told:
+                told = True
+                by_hand = DRAIN in self.orders
+                await on_held_back(_DRAINED if by_hand else _HELD_BACK)
             if await self._pause(_LOOK_SECONDS):
                 return
 
@@ -131,8 +145,8 @@ class Following:
                 "secure-ray join-token create on the head",
             )
 
-    def _require_valid(self, expires: str) -> None:
-        if self._clock() >= datetime.fromisoformat(expires):
+    def _require_valid(self, expires: datetime) -> None:
+        if self._clock() >= expires:
             raise FailedError(
                 "SR-JOIN-045",
                 "this node's certificate has expired",

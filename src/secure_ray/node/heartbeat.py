@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from secure_ray.base.errors import RejectedError, SecureRayError
@@ -13,12 +14,13 @@ from secure_ray.pki.store import LeafFiles
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from secure_ray.node.messages import Heartbeat, NodeEntry, Orders
     from secure_ray.node.plan import LaunchPlan
 
 _EVERY_SECONDS = 10.0
+_ORDERED_SECONDS = 2.0  # with orders to obey, the next ones come soon
 _LOST_SECONDS = 2.0
 REVOKED = "SR-JOIN-023"
 
@@ -88,7 +90,7 @@ class HeartbeatLoop:
     async def _beat_on(self, client: DoorClient) -> None:
         while True:
             self._hear(await client.heartbeat(self._describe()))
-            await self._until_due(_EVERY_SECONDS)
+            await self._until_due(_ORDERED_SECONDS if self.orders else _EVERY_SECONDS)
 
     async def _until_due(self, seconds: float) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -101,6 +103,17 @@ class HeartbeatLoop:
         self.trouble = ""
         self.orders, self.nodes, self.epoch = answer.orders, answer.nodes, answer.epoch
         self.reached.set()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[DoorClient]:
+        """A connection of its own to the head's door.
+
+        Raises:
+            FailedError: a file of this node's leaf is not ours alone.
+            OSError: the leaf cannot be used.
+        """
+        async with connected(self._door, node_context(self._files)) as client:
+            yield client
 
     def _lose(self, why: str) -> None:
         self.reached.clear()

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from secure_ray.node.cluster import Cluster
     from secure_ray.node.paths import ClusterPaths
     from secure_ray.node.place import Place
-    from secure_ray.settings.model import Settings
+    from secure_ray.node.plan import LaunchPlan
+    from secure_ray.pki.credentials import Credentials
+    from secure_ray.pki.lifetimes import Lifetimes
+    from secure_ray.pki.store import PkiPaths
+    from secure_ray.settings.model import PkiSettings, Settings
 
 _EPHEMERAL_LIFE = timedelta(days=30)
 
@@ -80,6 +84,61 @@ def _of_member(paths: ClusterPaths, now: datetime) -> NodeCredentials:
     return NodeCredentials(expires.isoformat(timespec="seconds"))
 
 
+def pki_paths(paths: ClusterPaths, pki: PkiSettings) -> PkiPaths:
+    """Where a cluster's keys and certificates are, and what opens the root key."""
+    from secure_ray.pki.store import PkiPaths
+
+    passphrase = Path(pki.passphrase_file) if pki.passphrase_file else paths.passphrase
+    return PkiPaths(paths.pki, passphrase)
+
+
+def renew_head(plan: LaunchPlan, *, now: datetime, fresh: bool = False) -> tuple[str, ...]:
+    """Make or renew what is missing or due of a running head's keys and certificates.
+
+    Args:
+        plan: The head's.
+        now: The time.
+        fresh: Make its leaf anew, due or not.
+
+    Returns:
+        What was made, for a person.
+
+    Raises:
+        FailedError: a file is not safe or cannot be written; what was in use still is.
+    """
+    made = _ensure(plan.paths, plan.cluster_id, plan.pki, plan.place, now=now, fresh=fresh)
+    return made.changes
+
+
+def _ensure(
+    paths: ClusterPaths,
+    cluster_id: str,
+    pki: PkiSettings,
+    place: Place,
+    *,
+    now: datetime,
+    fresh: bool = False,
+) -> Credentials:
+    from secure_ray.pki.credentials import LeafWish, ensure_credentials
+
+    return ensure_credentials(
+        pki_paths(paths, pki),
+        cluster=paths.name,
+        cluster_id=cluster_id,
+        sans=(*EVERY_NODE, place.address),
+        now=now,
+        lifetimes=lifetimes(pki),
+        wish=LeafWish(pki.leaf_key, fresh=fresh),
+    )
+
+
+def lifetimes(pki: PkiSettings) -> Lifetimes:
+    """How long certificates live that are made now."""
+    from secure_ray.pki.lifetimes import Lifetimes
+
+    return Lifetimes(issuing=timedelta(days=pki.issuing_days), leaf=pki.leaf)
+
+
 def _of_head(
     paths: ClusterPaths,
     cluster: Cluster,
@@ -89,36 +148,19 @@ def _of_head(
     now: datetime,
     ephemeral: bool,
 ) -> NodeCredentials:
-    from secure_ray.pki.credentials import (
-        LeafWish,
-        Lifetimes,
-        PkiPaths,
-        ensure_credentials,
-        make_ephemeral_credentials,
-    )
+    from secure_ray.pki.credentials import make_ephemeral_credentials
     from secure_ray.pki.token import ensure_token
 
-    names = (*EVERY_NODE, place.address)
     if ephemeral:
         make_private_directory(paths.pki / "node")
         made = make_ephemeral_credentials(
-            paths.pki / "node" / "current", sans=names, now=now, lifetime=_EPHEMERAL_LIFE
+            paths.pki / "node" / "current",
+            sans=(*EVERY_NODE, place.address),
+            now=now,
+            lifetime=_EPHEMERAL_LIFE,
         )
     else:
-        chosen = settings.pki.passphrase_file
-        passphrase = Path(chosen) if chosen else paths.passphrase
-        made = ensure_credentials(
-            PkiPaths(paths.pki, passphrase),
-            cluster=paths.name,
-            cluster_id=cluster.id,
-            sans=names,
-            now=now,
-            lifetimes=Lifetimes(
-                issuing=timedelta(days=settings.pki.issuing_days),
-                leaf=settings.pki.leaf,
-            ),
-            wish=LeafWish(settings.pki.leaf_key),
-        )
+        made = _ensure(paths, cluster.id, settings.pki, place, now=now)
     changes = [*made.changes]
     if ensure_token(paths.token):
         changes.append("cluster token made")

@@ -16,9 +16,10 @@ import os
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from secure_ray.base.errors import FailedError, RejectedError, SecureRayError
+from secure_ray.network.served import sent_chain
 from secure_ray.node.door_client import (
     DoorClient,
     LostReplyError,
@@ -290,19 +291,9 @@ async def _chain_of(head: Endpoint) -> list[bytes]:
         raise no_door(head, "it does not speak TLS 1.3") from None
     except OSError as error:
         raise unreachable(head, _reason(error)) from None
-    chain = _sent_chain(writer.get_extra_info("ssl_object"))
+    chain = sent_chain(writer.get_extra_info("ssl_object"))
     writer.transport.abort()
     return chain
-
-
-def _sent_chain(connection: Any) -> list[bytes]:
-    # Public in `SSLObject` since Python 3.13; before that in the object beneath it since 3.10.
-    while not hasattr(connection, "get_unverified_chain"):
-        connection = connection._sslobj  # noqa: SLF001  # see above
-    return [
-        found if isinstance(found, bytes) else ssl.PEM_cert_to_DER_cert(found.public_bytes())
-        for found in connection.get_unverified_chain() or []
-    ]
 
 
 def _reason(error: OSError) -> str:

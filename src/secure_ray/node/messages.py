@@ -1,9 +1,11 @@
 """What a node and the head's door say to each other: JSON, checked by type and size on both ends.
 
-    POST /v1/challenge   Challenge   -> Nonce
-    POST /v1/join        Application -> Welcome
-    POST /v1/heartbeat   Heartbeat   -> Orders     mutual TLS
-    GET  /v1/nodes                   -> NodeList   mutual TLS
+    POST /v1/challenge   Challenge      -> Nonce
+    POST /v1/join        Application    -> Welcome
+    POST /v1/heartbeat   Heartbeat      -> Orders        mutual TLS
+    POST /v1/renew       RenewalRequest -> Leaf          mutual TLS
+    GET  /v1/token                      -> ClusterToken  mutual TLS
+    GET  /v1/nodes                      -> NodeList      mutual TLS
 
 Anything but 200 comes with a `Problem`.
 """
@@ -75,8 +77,40 @@ class Welcome(Struct, frozen=True):
     secure_ray: str
 
 
+class RenewalRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks for a leaf for another key than the one that the node shows."""
+
+    request: Annotated[str, Meta(max_length=8192)]
+
+
+class Leaf(Struct, frozen=True):
+    """A new leaf with its issuing CA, and what the node is to trust from now on, in PEM."""
+
+    chain: str
+    roots: str
+
+
+class ClusterToken(Struct, frozen=True):
+    """Ray's cluster token."""
+
+    token: Secret
+
+
+class LiveLeaf(Struct, frozen=True, forbid_unknown_fields=True):
+    """A certificate that running processes of a node show, and on how many ports."""
+
+    serial: Short
+    expires: Moment
+    ports: int
+
+
 class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a node is: `sound` says whether its listeners are as planned."""
+    """How a node is.
+
+    `sound` says whether its listeners are as planned. `serial`, `expires`, `issuer` (SHA-256 of the
+    issuing CA) and `trusts` (of the keys of the CAs in its bundle) are of the files on disk, `live`
+    of what its ports show.
+    """
 
     phase: Short
     reason: Text
@@ -84,6 +118,9 @@ class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
     serial: Short
     expires: Moment
     clock: Moment
+    issuer: Short = ""
+    trusts: Annotated[tuple[Short, ...], Meta(max_length=8)] = ()
+    live: Annotated[tuple[LiveLeaf, ...], Meta(max_length=8)] = ()
 
 
 class NodeEntry(Struct, frozen=True):

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from secure_ray.policy.addresses import LOOPBACK
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 HEAD_NAME = "head"
-# The order of a head that its worker finish its work and get no more.
-DRAIN = "drain"
+# The orders of a head to a worker. The first three hold its Ray back once it has ended; that of
+# `renew_order` says which leaf is to be replaced, so it is obeyed once, however long it stands.
+DRAIN = "drain"  # by a person: finish the work, and get no more
+HOLD = "hold"  # the same, for as long as a rotation needs it
+HALT = "halt"  # end Ray now
+_RENEW = "renew:"  # get a new leaf in place of the one with that serial number
+_HOLDING = frozenset({DRAIN, HOLD, HALT})
+
+
+def renew_order(serial: str) -> str:
+    """The order to get a new leaf in place of the one with that serial number."""
+    return f"{_RENEW}{serial}"
+
+
+def is_of_rotation(order: str) -> bool:
+    """Whether a rotation has given this order, not a person."""
+    return order in {HOLD, HALT} or order.startswith(_RENEW)
+
+
+def is_held_back(orders: Iterable[str]) -> bool:
+    """Whether a worker with these orders is not to start Ray."""
+    return not _HOLDING.isdisjoint(orders)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from secure_ray.policy.addresses import LOOPBACK, host_port
 from secure_ray.policy.limits import Limits
 from secure_ray.policy.ports import PortPlan
 from secure_ray.policy.store import StoreKind
+from secure_ray.settings.model import PkiSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ class LaunchPlan:
         guard: The bind guard's library; None in local mode where there is none.
         firewall: Whether a firewall is to let in the cluster's nodes alone, where we may have one.
         head_ports: The head's port plan; on the head the same as `ports`.
+        pki: How long certificates live, of what kind keys are, what opens the root key.
         join_from: The networks from which that firewall lets nodes join; empty for the private
             range of the node's address.
         store: What keeps the control store's state on a head; a worker has none.
@@ -92,6 +94,7 @@ class LaunchPlan:
     guard: Path | None
     firewall: bool
     head_ports: PortPlan
+    pki: PkiSettings
     join_from: tuple[str, ...] = ()
     store: StoreKind = StoreKind.MEMORY
     settings_file: Path | None = None
@@ -218,6 +221,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         guard=guard,
         firewall=place.is_private and settings.network.firewall == "auto",
         head_ports=head_ports,
+        pki=settings.pki,
         join_from=settings.network.join_from,
         store=store,
         settings_file=settings_file,

@@ -24,6 +24,7 @@ from secure_ray.node.place import Place, head_at
 from secure_ray.node.plan import LaunchPlan, build_plan
 from secure_ray.node.sessions import forget_old_sessions
 from secure_ray.node.store import require_redis_files, settle_store
+from secure_ray.policy.store import StoreKind
 
 if TYPE_CHECKING:
     import socket
@@ -78,7 +79,8 @@ def prepare(
         remove_tree(left)
     forget_old_sessions(cluster.run_paths)
     _require_space(paths, cluster.run_paths, settings.limits.min_free_disk)
-    require_redis_files(settings.redis)
+    if not ephemeral:
+        require_redis_files(settings.redis)
     credentials = prepare_credentials(paths, cluster, settings, place, now=now, ephemeral=ephemeral)
     ports, reservation = _take_ports(decision, cluster, place, insist=True)
     with ExitStack() as failed:
@@ -139,7 +141,8 @@ def _plan(  # noqa: PLR0913  # all that goes into it
         place=place,
         guard=guard,
         head_ports=membership.ports if membership else None,
-        store=decision.store,
+        # A cluster of one program keeps nothing, and in a shared Redis it would meet another.
+        store=StoreKind.MEMORY if ephemeral else decision.store,
         settings_file=decision.settings_file,
     )
 

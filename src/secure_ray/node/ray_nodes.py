@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MODULE = "secure_ray.node.ray_nodes"
+_STATE_SECONDS = 15
 _RPC_SECONDS = 10.0
 _PROCESS_SECONDS = 30.0
 # Ray 2.60.0, core/generated/gcs_pb2: GcsNodeInfo.ALIVE.
@@ -65,6 +66,30 @@ def drain_ray_node(environment: Mapping[str, str], node_id: str, reason: str) ->
     _ask(environment, "drain", node_id, reason)
 
 
+@dataclass(frozen=True)
+class Work:
+    """Something that runs in Ray, and ends with the node that it is on.
+
+    Attributes:
+        address: The node's.
+        kind: `driver`, `actor` or `task`.
+        name: What it is called.
+    """
+
+    address: str
+    kind: str
+    name: str
+
+
+def list_work(environment: Mapping[str, str]) -> tuple[Work, ...]:
+    """What runs in the cluster now, as far as Ray's state API knows.
+
+    Raises:
+        FailedError: Ray does not answer; so with the dashboard off.
+    """
+    return tuple(Work(**one) for one in _ask(environment, "work"))
+
+
 def _ask(environment: Mapping[str, str], *words: str) -> Any:
     try:
         result = subprocess.run(  # noqa: S603  # our own module, no shell
@@ -105,6 +130,8 @@ def _answer(question: str, node_id: str = "", reason: str = "") -> Any:
     if question == "drain":
         return _drain(store, node_id, reason)
     found = store.get_all_node_info(timeout=_RPC_SECONDS)
+    if question == "work":
+        return _work({node.hex(): info.node_manager_address for node, info in found.items()})
     return [
         {
             "id": node.hex(),
@@ -114,6 +141,28 @@ def _answer(question: str, node_id: str = "", reason: str = "") -> Any:
         }
         for node, info in found.items()
     ]
+
+
+def _work(addresses: Mapping[str, str]) -> list[dict[str, str]]:
+    from ray.util.state import list_actors, list_jobs, list_tasks
+
+    jobs = list_jobs(filters=[("status", "=", "RUNNING")], timeout=_STATE_SECONDS)
+    actors = list_actors(filters=[("state", "=", "ALIVE")], timeout=_STATE_SECONDS)
+    tasks = list_tasks(filters=[("state", "=", "RUNNING")], timeout=_STATE_SECONDS)
+    found = [
+        (job.driver_info.node_ip_address, "driver", job.entrypoint)
+        for job in jobs
+        if job.driver_info is not None
+    ]
+    found += [
+        (addresses.get(one.node_id, ""), "actor", one.name or one.class_name) for one in actors
+    ]
+    found += [
+        (addresses.get(one.node_id, ""), "task", one.name)
+        for one in tasks
+        if one.type == "NORMAL_TASK"
+    ]
+    return [{"address": where, "kind": kind, "name": name} for where, kind, name in found]
 
 
 def _drain(store: Any, node_id: str, reason: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from secure_ray.network.fresh_context import FreshContext
 from secure_ray.network.relay import (
     NoWayError,
     Stream,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from secure_ray.node.plan import LaunchPlan
 
 _AGENT, _DASHBOARD = "agent_http", "dashboard"
-_RENEW_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -42,12 +41,12 @@ async def relaying(plan: LaunchPlan, known: Callable[[], frozenset[str]]) -> Asy
         OSError: a port cannot be bound, or the node's leaf cannot be used.
     """
     files = LeafFiles.within(plan.certificates)
-    context = _server(files)
+    fresh = FreshContext(lambda: _server(files), files.state)
     async with AsyncExitStack() as stack:
         relay = await serve_relay(
             plan.place.address,
             plan.ports.port("relay"),
-            context=context,
+            context=fresh.context,
             services=_offered(plan),
             welcome=lambda shown: not known().isdisjoint(addresses_of(shown)),
             know=lambda address: canonical(address) in known(),
@@ -56,27 +55,7 @@ async def relaying(plan: LaunchPlan, known: Callable[[], frozenset[str]]) -> Asy
         for port, service, host in _forwarded(plan):
             forwarder = await serve_forwarder(port, _Way(plan, files, service, host).open)
             await stack.enter_async_context(forwarder)
-        renewing = asyncio.create_task(_renewing(context, files))
-        stack.callback(renewing.cancel)
         yield
-
-
-async def _renewing(context: ssl.SSLContext, files: LeafFiles) -> None:
-    """Show a renewed leaf to the connections from then on."""
-    loaded = _state(files)
-    while True:
-        await asyncio.sleep(_RENEW_SECONDS)
-        with suppress(OSError, ValueError):  # half of a pair: the old leaf stays for now
-            state = _state(files)
-            if state != loaded:
-                _server(files)  # into a context of its own first
-                _with_leaf(context, files)
-                loaded = state
-
-
-def _state(files: LeafFiles) -> tuple[int, int]:
-    found = files.certificate.stat()  # through the link to the generation in use
-    return found.st_ino, found.st_mtime_ns
 
 
 def _offered(plan: LaunchPlan) -> dict[str, int]:

@@ -2,8 +2,10 @@
 
 Three changes. The Ray Client server stays off: `ray start` has no option for that and starts it
 whenever its dependencies are there (Ray 2.60.0, scripts/scripts.py). What opens the control store is
-for gcs_server alone (`store_hook`). And the dashboard is started beside the raylet instead of before
-it, which saves about a quarter of the start: Ray's own order has each wait for the other's imports.
+for gcs_server alone (`store_hook`). And processes are started in another order and at another
+priority: the dashboard beside the raylet instead of before it, which saves about a quarter of the
+start, since Ray's own order has each wait for the other's imports; and what nobody waits for gives
+way to what somebody does.
 
 The last is a shortcut through private names. It is taken only for the Ray versions that the
 tests cover and only when the names are as expected; otherwise Ray starts in its own order.
@@ -14,8 +16,9 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secure_ray.node.store_hook import (
     PASSWORD_FILE_VARIABLE,
@@ -24,9 +27,14 @@ from secure_ray.node.store_hook import (
     withdrawing_node,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 FIRST_TESTED = (2, 52)
 LAST_TESTED = (2, 60)
 _EXPECTED_PARAMETERS = ["self", "include_dashboard", "raise_on_failure"]
+# Workers run at 15 (Ray 2.60.0, RAY_worker_niceness).
+_GIVES_WAY = 5
 
 
 def apply(ray_params: Any, head: bool) -> None:  # noqa: FBT001  # Ray's signature
@@ -94,5 +102,23 @@ def parallel_node(node_class: Any) -> Any:
 
             threading.Thread(target=run, name="dashboard-start", daemon=True).start()
 
+        def start_monitor(self) -> None:
+            super().start_monitor()
+            give_way(self.all_processes.get("monitor", ()))
+
+        def start_log_monitor(self) -> None:
+            super().start_log_monitor()
+            give_way(self.all_processes.get("log_monitor", ()))
+
     ParallelNode.__name__ = node_class.__name__
     return ParallelNode
+
+
+def give_way(started: Iterable[Any]) -> None:
+    """Let what is needed sooner have the CPU before these processes of Ray's `Node`.
+
+    Called right after they were started, so that all of their threads inherit it (setpriority(2)).
+    """
+    for one in started:
+        with suppress(OSError):  # it has ended already; Ray will say so
+            os.setpriority(os.PRIO_PROCESS, one.process.pid, _GIVES_WAY)

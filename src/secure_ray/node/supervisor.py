@@ -17,6 +17,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -228,9 +229,15 @@ class Supervisor:
 
     async def _until_wanted(self, following: Following) -> None:
         await following.until_wanted(
-            expires=self._instance.certificate_expires,
-            on_drained=lambda: self._enter(Phase.WAITING, "drained by the head"),
+            expires=self._leaf_expires,
+            on_held_back=lambda why: self._enter(Phase.WAITING, why),
         )
+
+    def _leaf_expires(self) -> datetime:
+        """Of the leaf on disk; what was there at the start, where it cannot be read now."""
+        with contextlib.suppress(SecureRayError):
+            return leaf_expires(self._plan.paths)
+        return datetime.fromisoformat(self._instance.certificate_expires)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether somebody has asked to stop."""
@@ -245,6 +252,7 @@ class Supervisor:
         await self._enter(Phase.STARTING, reason)
         if following is not None:
             following.begin_life()
+            await following.take_token(self._plan)
         make_way(self._plan.run)
         self._read_leaf()
         ray = await RayLife.begin(self._plan, self._log)

@@ -55,6 +55,15 @@ class LeafFiles:
         """The files of a leaf by the names that they have everywhere."""
         return cls(directory / "node.crt", directory / "node.key", directory / "ca.crt")
 
+    def state(self) -> tuple[int, int]:
+        """Another value once a new generation is in use.
+
+        Raises:
+            OSError: there is none.
+        """
+        found = self.certificate.stat()  # through the link to the generation in use
+        return found.st_ino, found.st_mtime_ns
+
     def write(self, *, certificate: bytes, key: bytes, authority: bytes) -> None:
         """Write all three.
 

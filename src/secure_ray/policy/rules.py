@@ -66,6 +66,7 @@ def _entries() -> tuple[Rule, ...]:
     from secure_ray.policy.rules_network import NETWORK_RULES
     from secure_ray.policy.rules_pki import PKI_RULES
     from secure_ray.policy.rules_ray import RAY_RULES
+    from secure_ray.policy.rules_rotation import ROTATION_RULES
     from secure_ray.policy.rules_settings import SETTINGS_RULES
     from secure_ray.policy.rules_state import STATE_RULES
 
@@ -79,6 +80,7 @@ def _entries() -> tuple[Rule, ...]:
         *NETWORK_RULES,
         *PKI_RULES,
         *JOIN_RULES,
+        *ROTATION_RULES,
         *STATE_RULES,
         *SETTINGS_RULES,
     )

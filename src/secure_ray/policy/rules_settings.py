@@ -159,6 +159,19 @@ SETTINGS_RULES = (
         "secure-ray explain lists all of them.",
     ),
     failure(
+        "SR-CFG-023",
+        "two ways to rotate were asked for at once",
+        "--resume goes on with what an earlier run began, --rollback takes it back, --ca begins "
+        "something new.",
+        "Give one of them.",
+    ),
+    failure(
+        "SR-CFG-024",
+        "this is a worker, and only the head knows all certificates",
+        "The head issues them, and it alone can tell what every node shows.",
+        "Run it on the head.",
+    ),
+    failure(
         "SR-DEPLOY-001",
         "a value cannot stand in a systemd unit",
         "systemd gives quotes, backslashes, dollar signs and line breaks a meaning of their own; "

@@ -17,11 +17,14 @@ from secure_ray.node.door_client import context_for, node_context
 from secure_ray.node.messages import (
     Application,
     Challenge,
+    ClusterToken,
     Heartbeat,
+    Leaf,
     NodeList,
     Nonce,
     Orders,
     Problem,
+    RenewalRequest,
     Welcome,
     decode,
 )
@@ -205,6 +208,24 @@ def test_any_heartbeat(door: Door, beat: dict[str, Any]) -> None:
 
 
 @MANY
+@given(
+    request=st.text(max_size=300)
+    | st.text(max_size=99).map(lambda one: f"-----BEGIN CERTIFICATE REQUEST-----\n{one}")
+    | st.binary(max_size=99).map(
+        lambda one: (
+            "-----BEGIN CERTIFICATE REQUEST-----\n"
+            f"{base64.b64encode(one).decode()}\n-----END CERTIFICATE REQUEST-----\n"
+        )
+    ),
+    more=st.dictionaries(st.text(max_size=9), JSON, max_size=1),
+)
+def test_any_renewal(door: Door, request: str, more: dict[str, Any]) -> None:
+    body = json.dumps({**more, "request": request}).encode()
+
+    assert door.status("POST", "/v1/renew", body, node=True) == 400
+
+
+@MANY
 @given(path=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60))
 def test_any_path(door: Door, path: str) -> None:
     assert door.status("GET", f"/{path}", b"", node=True) < 500
@@ -239,7 +260,20 @@ def test_any_bytes(door: Door, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Application, Challenge, Heartbeat, NodeList, Nonce, Orders, Problem, Welcome]
+    "kind",
+    [
+        Application,
+        Challenge,
+        ClusterToken,
+        Heartbeat,
+        Leaf,
+        NodeList,
+        Nonce,
+        Orders,
+        Problem,
+        RenewalRequest,
+        Welcome,
+    ],
 )
 @given(content=st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_message_is_read_or_refused(kind: type, content: bytes) -> None:

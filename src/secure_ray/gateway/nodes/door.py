@@ -26,18 +26,23 @@ from secure_ray.gateway.nodes.answers import (
 )
 from secure_ray.gateway.nodes.enrolment import Enrolment, HeadFacts, revoked
 from secure_ray.gateway.nodes.presence import Presence
+from secure_ray.gateway.nodes.renewal import Renewal
 from secure_ray.gateway.nodes.strangers import RefusalLines, Strangers
-from secure_ray.gateway.nodes.transport import HANDSHAKE_SECONDS, Certificate, Connections
+from secure_ray.gateway.nodes.transport import HANDSHAKE_SECONDS, Connections, door_context
 from secure_ray.network.bounded import BoundedSocket, Bounds, listen
+from secure_ray.network.fresh_context import FreshContext
 from secure_ray.node.messages import (
     MOST_BYTES,
     Application,
     Challenge,
+    ClusterToken,
     Heartbeat,
+    Leaf,
     NodeEntry,
     NodesToSend,
     Nonce,
     OrdersToSend,
+    RenewalRequest,
 )
 from secure_ray.policy.addresses import canonical
 from secure_ray.policy.admission import Rejection
@@ -123,7 +128,9 @@ class NodeDoor:
         self._epoch = facts.epoch
         self._near = facts.address
         self._refusals = RefusalLines()
-        self._certificate = Certificate(facts.pki.leaf)
+        self._renewal = Renewal(facts, register)
+        leaf = facts.pki.leaf
+        self._tls = FreshContext(lambda: door_context(leaf), leaf.state, failed=self._keep_old)
         # One thread: SQLite has one writer at a time anyway, and the supervisor's own threads
         # stay free whatever comes in here.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="node-door")
@@ -166,7 +173,7 @@ class NodeDoor:
         bounded = BoundedSocket(sock, bounds) if sock else listen(host, port, bounds)
         self._server = await asyncio.get_running_loop().create_server(
             Connections(self._near).bounded(self._runner.server),
-            ssl=self._certificate.context,
+            ssl=self._tls.context,
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
             sock=bounded,
         )
@@ -186,18 +193,12 @@ class NodeDoor:
         await self._keep_register()
         self._thread.shutdown(wait=False)
 
-    def reload(self) -> bool:
-        """Show the node's leaf as it is on disk now; whether it is another one than before."""
-        try:
-            return self._certificate.reload()
-        except (SecureRayError, ValueError, OSError) as error:
-            self._log.error("the door keeps its old certificate: %s", _cause(error))
-            return False
+    def _keep_old(self, error: Exception) -> None:
+        self._log.error("the door keeps its old certificate: %s", _cause(error))
 
     async def _do_chores(self) -> None:
         while True:
             await asyncio.sleep(_CHORES_SECONDS)
-            self.reload()
             await self._keep_register()
 
     async def _keep_register(self) -> None:
@@ -298,6 +299,24 @@ class NodeDoor:
         self._presence.beat(member, beat, now)
         return OrdersToSend(member.orders, roster.entries, now, self._epoch())
 
+    async def renew(self, visit: Visit) -> Leaf:
+        """A new leaf for a node, for a key of its choice, as the cluster's CA issues them now."""
+        wish = await body_of(visit.request, RenewalRequest)
+        member, shown = visit.known.member, _serial(visit.request)
+        outcome = await self._in_thread(
+            self._renewal.issue, member, shown, wish.request, self._clock()
+        )
+        if isinstance(outcome, Rejection):
+            raise RefusalError(outcome, 400)
+        self._presence.expect_news()
+        self._log.info("node %s has a new certificate", member.name)
+        leaf: Leaf = outcome
+        return leaf
+
+    async def token(self, _visit: Visit) -> ClusterToken:
+        """Ray's cluster token as it is now."""
+        return ClusterToken(await self._in_thread(self._renewal.token))
+
     async def nodes(self, visit: Visit) -> NodesToSend:
         """Who is in the cluster."""
         return NodesToSend(visit.known.roster.entries)
@@ -308,6 +327,8 @@ ROUTES = (
     Route("POST", "/v1/challenge", Caller.ANYBODY, NodeDoor.challenge),
     Route("POST", "/v1/join", Caller.ANYBODY, NodeDoor.join),
     Route("POST", "/v1/heartbeat", Caller.NODE, NodeDoor.heartbeat),
+    Route("POST", "/v1/renew", Caller.NODE, NodeDoor.renew),
+    Route("GET", "/v1/token", Caller.NODE, NodeDoor.token),
     Route("GET", "/v1/nodes", Caller.NODE, NodeDoor.nodes),
 )
 

@@ -110,6 +110,15 @@ def add_leaf(database: sqlite3.Connection, *, serial: str, node: str, expires: d
     database.execute("INSERT INTO leaves VALUES (?, ?, ?)", (serial, node, expires.timestamp()))
 
 
+def keep_newest_leaves(database: sqlite3.Connection, node: str, count: int, *, shown: str) -> None:
+    """Forget all leaves of the node but the one `shown` and the `count` that were issued last."""
+    database.execute(
+        "DELETE FROM leaves WHERE node = ? AND serial != ? AND rowid NOT IN"
+        " (SELECT rowid FROM leaves WHERE node = ? ORDER BY rowid DESC LIMIT ?)",
+        (node, shown, node, count),
+    )
+
+
 def revoke_member(database: sqlite3.Connection, name: str, now: datetime) -> Member | None:
     """Refuse the node called `name` from now on; None when no such node is welcome.
 

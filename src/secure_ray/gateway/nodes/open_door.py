@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from secure_ray.gateway.nodes.door import NodeDoor
 from secure_ray.gateway.nodes.enrolment import HeadFacts
 from secure_ray.gateway.nodes.members import list_members
 from secure_ray.gateway.nodes.register import find_register, open_register
-from secure_ray.pki.store import PkiPaths
+from secure_ray.node.identity import pki_paths
 from secure_ray.pki.token import read_token
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from secure_ray.base.clock import Clock
     from secure_ray.node.plan import LaunchPlan
-
-LEAF_LIFE = timedelta(days=90)
 
 
 @asynccontextmanager
@@ -64,8 +61,8 @@ def head_facts(plan: LaunchPlan, epoch: Callable[[], str] = str) -> HeadFacts:
             "python": platform.python_version(),
             "secure-ray": version("secure-ray"),
         },
-        pki=PkiPaths(plan.paths.pki, plan.paths.passphrase),
-        leaf_life=LEAF_LIFE,
+        pki=pki_paths(plan.paths, plan.pki),
+        leaf_life=plan.pki.leaf,
         token=lambda: read_token(plan.paths.token),
         epoch=epoch,
     )

@@ -77,7 +77,7 @@ class Presence:
             return self._roster
 
     def expect_news(self) -> None:
-        """Have the register read before the next answer: a node has joined."""
+        """Have the register read before the next answer: a node has a new leaf."""
         self._outdated = True
 
     def is_at(self, address: str) -> bool:

@@ -20,54 +20,29 @@ STRANGER_SECONDS = 30.0
 _MOST_OF_A_SOURCE = 64
 
 
-class Certificate:
-    """The server's TLS context: the node's own leaf, loaded again when it was renewed.
+def door_context(files: LeafFiles) -> ssl.SSLContext:
+    """The door's TLS: the node's own leaf, and the root with it, which a new node has to see.
 
     A client may show no certificate; one that it shows must come from the cluster's CA.
+
+    Raises:
+        FailedError: a file is not ours alone.
+        ValueError: a file holds no certificate.
+        OSError: the leaf's certificate and key are no pair (`ssl.SSLError`).
     """
+    from secure_ray.pki.trust import chain_with_root
 
-    def __init__(self, files: LeafFiles) -> None:
-        self._files = files
-        self._loaded = self._state()
-        self.context = self._load()
-
-    def reload(self) -> bool:
-        """Load the leaf again if its files have changed; whether they had.
-
-        Raises:
-            FailedError: a file is not ours alone.
-            ValueError: a file holds no certificate, or the two are no pair; the old leaf stays.
-        """
-        state = self._state()
-        if state == self._loaded:
-            return False
-        self._load()  # into a context of its own first: half a pair must not get into ours
-        self._show(self.context)
-        self.context.load_verify_locations(self._files.authority)
-        self._loaded = state
-        return True
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.num_tickets = 0  # every connection is judged by the certificate it shows
-        context.load_verify_locations(self._files.authority)
-        self._show(context)
-        return context
-
-    def _show(self, context: ssl.SSLContext) -> None:
-        from secure_ray.pki.trust import chain_with_root
-
-        # OpenSSL takes a chain from a file only; what is in this one is public.
-        with tempfile.NamedTemporaryFile(suffix=".pem") as chain:
-            chain.write(chain_with_root(self._files))
-            chain.flush()
-            context.load_cert_chain(chain.name, self._files.key)
-
-    def _state(self) -> tuple[int, int]:
-        found = self._files.certificate.stat()  # through the link to the generation in use
-        return found.st_ino, found.st_mtime_ns
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 0  # every connection is judged by the certificate it shows
+    context.load_verify_locations(files.authority)
+    # OpenSSL takes a chain from a file only; what is in this one is public.
+    with tempfile.NamedTemporaryFile(suffix=".pem") as chain:
+        chain.write(chain_with_root(files))
+        chain.flush()
+        context.load_cert_chain(chain.name, files.key)
+    return context
 
 
 class Connections:
