@@ -79,7 +79,7 @@ def imported(path: Path) -> Iterator[str]:
 def test_every_import_is_declared_and_nothing_else_is(project: dict[str, Any]) -> None:
     names = {name for path in SOURCE.rglob("*.py") for name in imported(path)}
     foreign = names - set(sys.stdlib_module_names) - {"secure_ray", "__future__"}
-    spelled = {"dotenv": "python-dotenv"}
+    spelled = {"dotenv": "python-dotenv", "yaml": "pyyaml"}
 
     declared = {
         re.split(r"[^A-Za-z0-9-]", requirement)[0]

@@ -54,6 +54,8 @@ def cluster(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["ray", "status"], ["ray", "status"]),
         (["--cluster", "default", "--", "ray", "--help"], ["ray", "--help"]),
         (["--", "x", "--", "y"], ["x", "--", "y"]),
+        # Options behind the command are the command's, whatever they are called.
+        (["python", "x.py", "--config", "a", "--cluster", "b"],) * 2,
     ],
 )
 def test_command_is_run_as_it_stands(
@@ -129,4 +131,14 @@ def test_no_cluster_is_told(
     monkeypatch.setenv("SECURE_RAY_HOME", str(home))
 
     assert main(["run", "--", "true"]) == 4
+    assert executed == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_settings_that_were_named_are_read(
+    executed: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--config", "none.toml", "--", "ray", "status"]) == 2
+
+    assert "SR-CFG-004" in capsys.readouterr().err
     assert executed == []

@@ -31,6 +31,7 @@ PROSE = {
         "and",
         "asks",
         "begins",
+        "beside",
         "brings",
         "builds",
         "checks",

@@ -121,6 +121,14 @@ def test_options_become_the_plan(seen: Seen, capsys: pytest.CaptureFixture[str])
     assert "cluster default is up" in out
 
 
+def test_settings_file_is_recorded(seen: Seen, home: Path) -> None:
+    (home / "own.toml").write_text("")
+
+    assert main(["up", "--head", "--config", "own.toml"]) == 0
+
+    assert seen[0][1].settings_file == home / "own.toml"
+
+
 def test_json_is_the_summary(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--head", "--json", "--cluster", "b"]) == 0
 
@@ -200,10 +208,18 @@ def test_what_is_not_passed_on_is_named(
 ) -> None:
     monkeypatch.setenv("RAY_BRAND_NEW", "1")
 
-    assert main(["up", "--head"]) == 0
+    told = "unknown to secure-ray, so not passed on: RAY_BRAND_NEW"
 
-    assert "unknown to secure-ray, so not passed on: RAY_BRAND_NEW" in capsys.readouterr().err
+    assert main(["up", "--head"]) == 0
+    assert told in capsys.readouterr().out
     assert "RAY_BRAND_NEW" not in seen[0][1].environment
+
+    assert main(["up", "--head", "--json", "--cluster", "b"]) == 0
+    assert told in json.loads(capsys.readouterr().out)["notices"]
+
+    with pytest.raises(SystemExit):
+        main(["up", "--head", "--block", "--cluster", "c"])
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.FAILED], ids=["killed", "failed"])
@@ -374,7 +390,7 @@ def test_failed_start_has_its_exit_code_and_no_summary(
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-2:] == ["error SR-AUDIT-000: Ray is not as planned", "  fix: look"]
+    assert err.splitlines()[-1] == "error SR-AUDIT-000: Ray is not as planned   fix: look"
 
 
 def test_lock_is_held_while_it_starts(paths: ClusterPaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,20 @@ def test_taken_fixed_port_names_its_holder(held: ExitStack) -> None:
     assert str(os.getpid()) in caught.value.cause
 
 
+def test_fixed_port_that_is_taken_on_the_nodes_address_names_its_holder() -> None:
+    """Not on loopback, so that only the node's own address tells."""
+    other = "127.0.0.2"
+    with socket.create_server((other, 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(FailedError) as caught:
+            choose_ports(settings_of(f"[ports]\ngcs = {port}"), 0, RAY, address=other)
+
+    assert caught.value.code == "SR-NET-011"
+    assert f"port {port} (ports.gcs) is taken on {other}" in caught.value.cause
+    assert str(os.getpid()) in caught.value.cause
+
+
 def test_named_block_that_is_taken_is_an_error_and_no_other_is_tried(held: ExitStack) -> None:
     base = free_base(held, 5)
     listen(held, base + 2)

@@ -248,6 +248,15 @@ def test_what_an_older_ray_leaves_open_is_told(work: Path, monkeypatch: pytest.M
     assert any("kept closed" in notice for notice in judge(work).notices)
 
 
+def test_override_that_suspends_nothing_is_told_and_not_in_effect(work: Path) -> None:
+    settings(work, '[override]\nCVE-1999-0001 = {until = 2099-01-01, reason = "x"}\n')
+
+    decision = judge(work)
+
+    assert decision.settings.override == {}
+    assert any("without effect" in one and "CVE-1999-0001" in one for one in decision.notices)
+
+
 def private(work: Path) -> dict[str, Wish]:
     """Each way to private mode; the head is where this host reaches it without a network."""
     settings(work, '[override]\nCVE-2026-0001 = {until = 2099-01-01, reason = "x"}\n')

@@ -76,6 +76,31 @@ def test_all_refusals_come_at_once(home: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("way", ["recorded", "named", "gone", "another"])
+def test_settings_of_the_clusters_start_count_unless_others_are_named(home: Path, way: str) -> None:
+    """An argument that the table does not know is let through by `allow_flags` only."""
+    (home / "own.toml").write_text('[ray]\nallow_flags = ["--brand-new"]\n')
+    (home / "other.toml").write_text("")
+    argument = Request(Kind.ARGUMENT, "brand_new", "1", "argument brand_new")
+    named = {"named": home / "own.toml", "another": home / "other.toml"}.get(way)
+    recorded = home / ("gone.toml" if way == "gone" else "own.toml")
+
+    def judge_it() -> None:
+        judge_driver(
+            {},
+            ray_version="2.60.0",
+            config=named,
+            started_with=None if way == "named" else recorded,
+            arguments=(argument,),
+        )
+
+    if way in {"recorded", "named"}:
+        judge_it()
+    else:
+        with pytest.raises(RefusedError):
+            judge_it()
+
+
 def test_environment_of_a_job_is_ours_and_its_arguments_are_not(home: Path) -> None:
     (home / ".env").write_text("RAY_USE_TLS=0\n")
     assert judge(home, trusted=True, RAY_AUTH_MODE="disabled") == frozenset()

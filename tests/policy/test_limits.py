@@ -78,6 +78,14 @@ def test_default_object_store(host: Host, store: int) -> None:
     assert decide(host)[0].object_store_memory == store
 
 
+def test_what_explicit_sizes_leave_is_what_is_said_to_be_kept_free() -> None:
+    host = replace(HOST, memory=16 * GIB)
+    store = {"object_store_memory": 2 * GIB}
+
+    assert decide(host, memory=14 * GIB, **store)[0].reserve == 0
+    assert decide(host, memory=10 * GIB, **store)[0].reserve == 4 * GIB
+
+
 @pytest.mark.parametrize(
     ("memory", "reserve"), [(2 * GIB, 512 * MIB), (16 * GIB, int(1.6 * GIB)), (GIB, 512 * MIB)]
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from secure_ray.policy.advisories import Advisory, AdvisoryBook, load, merge
-from secure_ray.policy.versions import judge_private, judge_ray, vulnerable
+from secure_ray.policy.versions import in_effect, judge_private, judge_ray, vulnerable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,3 +129,18 @@ def test_private_mode_needs_a_ray_in_which_every_door_asks_for_the_token(
 
     assert [refusal.rule for refusal in refusals] == ["SR-VER-005"] * count
     assert all("needs Ray 2.54.0 or newer" in refusal.subject for refusal in refusals)
+
+
+def test_only_overrides_that_suspend_something_are_in_effect(
+    now: datetime, override: Any, expired: Any
+) -> None:
+    given = {
+        OF_2_52[0]: override,
+        "SR-LIMIT-001": override,
+        "CVE-1999-0001": override,
+        "SR-LIMIT-002": expired,
+        OF_2_52[1]: expired,
+    }
+
+    assert set(in_effect(given, "2.52.1", BOOK, now)) == {OF_2_52[0], "SR-LIMIT-001"}
+    assert set(in_effect(given, "2.60.0", BOOK, now)) == {"SR-LIMIT-001"}

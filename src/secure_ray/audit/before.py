@@ -27,14 +27,22 @@ _CODE = "SR-AUDIT-050"
 _INSTALLED = {"ray": "ray[default]", "aiohttp": "aiohttp", "grpcio": "grpcio"}
 
 
-def examine(*, environ: Mapping[str, str], cwd: Path, clock: Clock) -> Report:
+def examine(
+    *, environ: Mapping[str, str], cwd: Path, clock: Clock, config: Path | None = None
+) -> Report:
     """A finding for each installed package that carries Ray's traffic, and for each advisory.
+
+    Args:
+        environ: The caller's environment.
+        cwd: Where the settings are looked for.
+        clock: The time.
+        config: The settings file that was named, or None.
 
     Raises:
         UsageError: the settings or an advisory file are wrong.
     """
     began, started = time.monotonic(), clock()
-    settings = load_settings(config=None, environ=environ, cwd=cwd, flags={}).resolved.settings
+    settings = load_settings(config=config, environ=environ, cwd=cwd, flags={}).resolved.settings
     book = read_advisories(settings.advisories.files)
     findings = tuple(judge_versions(read_versions(), book, guarded=_guard_holds()))
     return Report(findings, started, time.monotonic() - began)

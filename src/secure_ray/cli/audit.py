@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +45,12 @@ def audit(
     cluster: Annotated[
         str | None, typer.Option(help="Which cluster, when you run several.", metavar="NAME")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Settings file [that of the cluster's start]", metavar="FILE", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Prove the promises on the live cluster.
@@ -54,33 +61,30 @@ def audit(
     from secure_ray.node.paths import cluster_paths
 
     paths = cluster_paths(os.environ, cluster)
-    report = _before() if pre else _live(paths)
+    report = _before(config) if pre else _live(paths, config)
     _show(report, as_json=as_json or output is Format.JSON, each=pre)
     raise typer.Exit(_exit_code(report, fail_on))
 
 
-def _live(paths: ClusterPaths) -> Report:
-    from pathlib import Path
-
+def _live(paths: ClusterPaths, config: Path | None) -> Report:
     from secure_ray.audit.live import audit_instance
     from secure_ray.base.clock import utc_now
     from secure_ray.node.advisories import read_advisories
     from secure_ray.node.instance import require_running
-    from secure_ray.node.load import load_settings
+    from secure_ray.node.load import load_settings, named_settings_file
 
     instance = require_running(paths)
-    settings = load_settings(config=None, environ=os.environ, cwd=Path.cwd(), flags={})
+    named = named_settings_file(config, os.environ, instance.plan.settings_file)
+    settings = load_settings(config=named, environ=os.environ, cwd=Path.cwd(), flags={})
     book = read_advisories(settings.resolved.settings.advisories.files)
     return audit_instance(instance, book, clock=utc_now)
 
 
-def _before() -> Report:
-    from pathlib import Path
-
+def _before(config: Path | None) -> Report:
     from secure_ray.audit.before import examine
     from secure_ray.base.clock import utc_now
 
-    return examine(environ=os.environ, cwd=Path.cwd(), clock=utc_now)
+    return examine(config=config, environ=os.environ, cwd=Path.cwd(), clock=utc_now)
 
 
 def _show(report: Report, *, as_json: bool, each: bool) -> None:

@@ -13,20 +13,22 @@ from secure_ray.cli.summary import HEALTHY, UNREADABLE, UP, WAITING, print_summa
 from secure_ray.node.start_again import start_again
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from secure_ray.cli.joining import Join
     from secure_ray.node.decide import Decision
     from secure_ray.node.paths import ClusterPaths
 
 
-def report_start(paths: ClusterPaths, *, as_json: bool) -> None:
-    """Say what was started.
+def report_start(paths: ClusterPaths, notices: Sequence[str], *, as_json: bool) -> None:
+    """Say what was started, and what of the caller's wishes and variables was not taken over.
 
     Raises:
         FailedError: it has ended meanwhile.
         IncompleteError: the node waits for its head.
         Exit: with 1, it is up and not as planned.
     """
-    facts = summary(paths)
+    facts = summary(paths) | {"notices": list(notices)}
     if facts["state"] == WAITING:
         raise _waits(facts, paths)
     if facts["state"] not in UP:

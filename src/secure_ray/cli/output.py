@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _RED = "\x1b[31m"
 _YELLOW = "\x1b[33m"
 _RESET = "\x1b[0m"
+# Whoever looks at the last line only must see why a cluster was stopped again, not what to read.
+_REASON_LAST = frozenset({"SR-AUDIT-000"})
 # C0 but newline, DEL, C1 (ECMA-48), zero-width and directional marks (Unicode TR 36), and what is
 # left of bytes that were no text.
 _UNSAFE = re.compile(
@@ -84,6 +86,8 @@ def render_error(error: SecureRayError, *, colour: bool = False) -> str:
             for refusal in error.refusals
         )
     word = _paint("error", _RED, colour=colour)
+    if error.code in _REASON_LAST:
+        return f"{word} {error.code}: {_flat(error.cause)}   fix: {_flat(error.fix)}"
     lines = [f"{word} {code}: {_indent(cause)}" for code, cause in _causes(error)]
     return "\n".join([*lines, f"  fix: {_indent(error.fix)}"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,13 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
+    # What comes after the command's name is the command's own, also where it has a name of ours.
+    own = {
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,
+        "ignore_unknown_options": True,
+    }
+    app.command(context_settings=own)(run)
 
 
 def run(
@@ -18,6 +25,12 @@ def run(
     *,
     cluster: Annotated[
         str | None, typer.Option(help="Which cluster, when you run several.", metavar="NAME")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Settings file [that of the cluster's start]", metavar="FILE", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Run a command as a driver of the cluster.
@@ -38,7 +51,8 @@ def run(
             "no command was given",
             fix=f"{told('run', cluster or DEFAULT_CLUSTER)} -- python script.py",
         )
-    environment, notices = prepare_driver(cluster_paths(os.environ, cluster), os.environ)
+    paths = cluster_paths(os.environ, cluster)
+    environment, notices = prepare_driver(paths, os.environ, config=config)
     for notice in notices:
         warn(notice)
     try:

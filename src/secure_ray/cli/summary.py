@@ -153,6 +153,8 @@ def print_summary(facts: dict[str, Any]) -> None:
     if "dashboard" in ports:
         emit(f"  dashboard    http://127.0.0.1:{ports['dashboard']}")
     emit(f"  state        {facts['directory']}")
+    for notice in facts.get("notices", ()):
+        emit(f"  note         {notice}")
     emit("")
     emit("next")
     emit(f"  {command('run', name)} -- python script.py      a program with plain ray.init()")

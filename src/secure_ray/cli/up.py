@@ -180,6 +180,7 @@ def _start(
     wish: Wish, paths: ClusterPaths, joining: Join | None, *, block: bool, as_json: bool
 ) -> None:
     from secure_ray.cli.outcome import report_running, report_start
+    from secure_ray.cli.output import say
     from secure_ray.cli.progress import progress
     from secure_ray.node.bring_up import become_supervisor, bring_up
     from secure_ray.node.cluster import changing, ensure_directories
@@ -196,10 +197,12 @@ def _start(
             return
         prepared = _make_ready(decision, paths, joining)
         if block:
+            for notice in decision.notices:
+                say(notice)
             become_supervisor(prepared, cluster_lock)
         with progress() as show:
             bring_up(prepared, show)
-    report_start(paths, as_json=as_json)
+    report_start(paths, decision.notices, as_json=as_json)
 
 
 def _make_ready(decision: Decision, paths: ClusterPaths, joining: Join | None) -> Prepared:
@@ -214,7 +217,7 @@ def _make_ready(decision: Decision, paths: ClusterPaths, joining: Join | None) -
     for step in joining.fulfil(paths, decision) if joining else ():
         say(step)
     prepared = prepare(decision, paths, caller=os.environ, now=utc_now())
-    for line in (*prepared.changes, *decision.notices):
+    for line in prepared.changes:
         say(line)
     for warning in prepared.warnings:
         warn(warning)

@@ -52,21 +52,12 @@ def choose_ports(
     Raises:
         FailedError: a port that the user fixed is taken, or no block is free.
     """
-    fixed = settings.ports.fixed()
-    _require_free(fixed)
     bases = block_bases(settings.ports.base)
     if preferred in bases:
         bases = (preferred, *(base for base in bases if base != preferred))
-    for base in bases:
-        plan = plan_ports(
-            base,
-            fixed=fixed,
-            workers=settings.ports.worker_range(),
-            metrics=settings.metrics.enabled,
-            dashboard=settings.dashboard.enabled,
-            closed=open_to_anybody(ray_version),
-            private=address != LOOPBACK,
-        )
+    plans = {base: _plan_at(base, settings, ray_version, address) for base in bases}
+    _require_fixed_free(plans[bases[0]], settings, address)
+    for base, plan in plans.items():
         if insist and base == preferred and plan.is_sound:
             return plan, take_ports(plan, address, wait=LET_GO_SECONDS)
         reservation = _reserve(plan, address) if plan.is_sound else None
@@ -76,6 +67,18 @@ def choose_ports(
         *_nothing_free(bases),
         fix="stop a cluster that is not needed (secure-ray down --cluster NAME), or set "
         "ports.base to the start of a free range of 1024 ports",
+    )
+
+
+def _plan_at(base: int, settings: Settings, ray_version: str, address: str) -> PortPlan:
+    return plan_ports(
+        base,
+        fixed=settings.ports.fixed(),
+        workers=settings.ports.worker_range(),
+        metrics=settings.metrics.enabled,
+        dashboard=settings.dashboard.enabled,
+        closed=open_to_anybody(ray_version),
+        private=address != LOOPBACK,
     )
 
 
@@ -122,12 +125,16 @@ def _is_free(entry: ExpectedSocket) -> bool:
     return can_bind(entry.addresses[0], entry.port)
 
 
-def _require_free(fixed: dict[str, int]) -> None:
-    for name, port in fixed.items():
-        if not can_bind(LOOPBACK, port):
+def _require_fixed_free(plan: PortPlan, settings: Settings, address: str) -> None:
+    """No block can help where a port that the user fixed is taken, wherever it is to listen."""
+    fixed = settings.ports.fixed()
+    for entry in plan.expected(address):
+        name = entry.planned.component.name
+        if name in fixed and not _is_free(entry):
             raise FailedError(
                 "SR-NET-011",
-                f"port {port} (ports.{name}) is taken by {holder(port) or 'another process'}",
+                f"port {entry.port} (ports.{name}) is taken on {entry.addresses[0]} by "
+                f"{holder(entry.port) or 'another process'}",
                 fix=f"stop that process, or choose another ports.{name}",
             )
 

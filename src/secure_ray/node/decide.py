@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from secure_ray.base.errors import FailedError, Refusal, RefusedError, UsageError
 from secure_ray.node.advisories import read_advisories
 from secure_ray.node.host import read_host, read_versions
@@ -23,7 +25,7 @@ from secure_ray.policy.ports import open_to_anybody
 from secure_ray.policy.ray_flags import parse_ray_flags, render_ray_flags
 from secure_ray.policy.review import Request, Verdict, review
 from secure_ray.policy.store import StoreKind, choose_store, judge_store
-from secure_ray.policy.versions import judge_private, judge_ray
+from secure_ray.policy.versions import in_effect, judge_private, judge_ray
 from secure_ray.settings.resolve import DEFAULT
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from secure_ray.settings.model import Settings
+    from secure_ray.settings.model import Override, Settings
 
 _SET = "setting environment.set"
 
@@ -62,6 +64,7 @@ class Decision:
     """What will be done.
 
     Attributes:
+        settings: The settings that won, with those overrides alone that suspend something.
         ray_options: Further `ray start` options that policy lets through.
         variables: Variables of `[environment] set` that policy lets through.
         held_back: Variables of the caller that steer Ray and do not reach it.
@@ -69,6 +72,7 @@ class Decision:
         address: What this node listens on.
         store: What keeps a head's control store.
         origin: Where each setting came from, by dotted key.
+        settings_file: The settings file that was read, or None.
     """
 
     settings: Settings
@@ -81,6 +85,7 @@ class Decision:
     address: str = LOOPBACK
     store: StoreKind = StoreKind.MEMORY
     origin: Mapping[str, str] = field(default_factory=dict)
+    settings_file: Path | None = None
 
 
 def _flags(wish: Wish) -> tuple[Request, ...]:
@@ -143,8 +148,9 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
     )
     if refusals:
         raise RefusedError(refusals)
+    active = in_effect(settings.override, versions["ray"], book, now)
     return Decision(
-        settings=settings,
+        settings=structs.replace(settings, override=active),
         limits=limits,
         versions=versions,
         ray_options=render_ray_flags(
@@ -154,10 +160,11 @@ def decide(wish: Wish, *, environ: Mapping[str, str], cwd: Path, now: datetime) 
             request.name: str(request.value) for request in verdict.passed if request.source == _SET
         },
         held_back=held_back(verdict) & frozenset(environ),
-        notices=_notices(verdict, versions["ray"]),
+        notices=(*_notices(verdict, versions["ray"]), *_idle(settings.override, active)),
         address=_address(wish, settings, loaded.resolved.origin, now),
         store=choose_store(settings.store, settings.redis, versions["ray"]),
         origin=loaded.resolved.origin,
+        settings_file=loaded.settings_file,
     )
 
 
@@ -221,6 +228,11 @@ def _notices(verdict: Verdict, ray_version: str) -> tuple[str, ...]:
         for component in open_to_anybody(ray_version)
     ]
     return tuple(notices)
+
+
+def _idle(overrides: Mapping[str, Override], active: Mapping[str, Override]) -> tuple[str, ...]:
+    idle = ", ".join(sorted(overrides.keys() - active.keys()))
+    return (f"overrides without effect (ended, or not for this Ray): {idle}",) if idle else ()
 
 
 def _names(requests: tuple[Request, ...]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_ray.base.clock import utc_now
-from secure_ray.node.load import load_settings
+from secure_ray.node.load import load_settings, named_settings_file
 from secure_ray.policy.knobs import Kind
 from secure_ray.policy.review import Request, Verdict, review
 
@@ -19,6 +20,7 @@ def judge_driver(
     *,
     ray_version: str,
     config: Path | None = None,
+    started_with: Path | None = None,
     arguments: tuple[Request, ...] = (),
     trusted: bool = False,
 ) -> frozenset[str]:
@@ -31,6 +33,8 @@ def judge_driver(
         environ: The program's environment.
         ray_version: The Ray of the cluster.
         config: The settings file that was named, or None.
+        started_with: That of the cluster's start, or None. Once it is gone, what it permitted is not
+            permitted any more.
         arguments: Its arguments for `ray.init`.
         trusted: True for a job, whose environment secure-ray itself has made.
 
@@ -41,6 +45,8 @@ def judge_driver(
         UsageError: the settings are wrong.
         RefusedError: policy refuses something; holds every refusal.
     """
+    if started_with is not None and os.path.lexists(started_with):
+        config = named_settings_file(config, environ, started_with)
     loaded = load_settings(config=config, environ=environ, cwd=Path.cwd(), flags={})
     settings = loaded.resolved.settings
     inherited: Iterable[Request] = ()

@@ -35,11 +35,13 @@ class Loaded:
         resolved: Every value and its origin.
         dotenv: Variables of the `.env` file that are no settings, for the policy to look at.
         files: The files that were read.
+        settings_file: The one of them that is the settings file, or None.
     """
 
     resolved: Resolved
     dotenv: Mapping[str, str]
     files: tuple[Path, ...]
+    settings_file: Path | None
 
 
 def load_settings(
@@ -75,7 +77,7 @@ def load_settings(
         sources.append(source)
         files.append(dotenv_file)
     sources += [from_environ(environ, "variable"), from_flags(flags)]
-    return Loaded(resolve(sources), dotenv, tuple(files))
+    return Loaded(resolve(sources), dotenv, tuple(files), settings_file)
 
 
 def find_settings_file(
@@ -98,6 +100,19 @@ def find_settings_file(
         return path
     candidates = (cwd / SETTINGS_FILE, user_settings_file(environ))
     return next((path for path in candidates if os.path.lexists(path)), None)
+
+
+def named_settings_file(
+    config: Path | None, environ: Mapping[str, str], started_with: Path | None
+) -> Path | None:
+    """The settings file for a question about a running cluster: the one it was started with.
+
+    Args:
+        config: The file that was named with the question, which wins.
+        environ: The caller's environment; SECURE_RAY_CONFIG in it wins too.
+        started_with: The file of the cluster's start; None when there was none.
+    """
+    return config if config or environ.get("SECURE_RAY_CONFIG") else started_with
 
 
 def user_settings_file(environ: Mapping[str, str]) -> Path:

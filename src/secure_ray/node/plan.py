@@ -69,6 +69,7 @@ class LaunchPlan:
         join_from: The networks from which that firewall lets nodes join; empty for the private
             range of the node's address.
         store: What keeps the control store's state on a head; a worker has none.
+        settings_file: The settings file it was started with, which `audit` and `run` read too.
     """
 
     cluster_id: str
@@ -96,6 +97,7 @@ class LaunchPlan:
     pki: PkiSettings
     join_from: tuple[str, ...] = ()
     store: StoreKind = StoreKind.MEMORY
+    settings_file: Path | None = None
 
     @property
     def control_store(self) -> str:
@@ -144,6 +146,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
     guard: Path | None = None,
     head_ports: PortPlan | None = None,
     store: StoreKind = StoreKind.MEMORY,
+    settings_file: Path | None = None,
 ) -> LaunchPlan:
     """Put settings, limits, ports and keys together into one plan.
 
@@ -164,6 +167,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         guard: The bind guard's library, where there is one.
         head_ports: The head's port plan, on a worker.
         store: What keeps the control store's state. It counts on a head that outlives a program.
+        settings_file: The file that the settings came from, if any.
     """
     head_ports = head_ports or ports
     if ephemeral or not place.is_head:
@@ -220,6 +224,7 @@ def build_plan(  # noqa: PLR0913  # the plan is where everything meets
         pki=settings.pki,
         join_from=settings.network.join_from,
         store=store,
+        settings_file=settings_file,
     )
 
 

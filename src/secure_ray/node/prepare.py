@@ -143,6 +143,7 @@ def _plan(  # noqa: PLR0913  # all that goes into it
         head_ports=membership.ports if membership else None,
         # A cluster of one program keeps nothing, and in a shared Redis it would meet another.
         store=StoreKind.MEMORY if ephemeral else decision.store,
+        settings_file=decision.settings_file,
     )
 
 

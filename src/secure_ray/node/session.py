@@ -16,6 +16,7 @@ from secure_ray.node.environment import INSTANCE_VARIABLE, driver_environment, g
 from secure_ray.node.instance import require_running
 from secure_ray.node.judge_driver import judge_driver
 from secure_ray.node.paths import cluster_paths
+from secure_ray.node.requirement_files import with_files_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,6 +121,7 @@ def _join(
         os.environ,
         ray_version=plan.versions.get("ray", "0"),
         config=Path(config) if config is not None else None,
+        started_with=plan.settings_file,
         arguments=_requests(arguments),
         trusted=_inside_cluster(os.environ),
     )
@@ -265,6 +267,9 @@ def _requests(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     from secure_ray.policy.knobs import Kind
     from secure_ray.policy.review import Request
 
+    judged = dict(arguments)
+    if "runtime_env" in judged:
+        judged["runtime_env"] = with_files_read(judged["runtime_env"])
     return tuple(
-        Request(Kind.ARGUMENT, name, value, f"argument {name}") for name, value in arguments.items()
+        Request(Kind.ARGUMENT, name, value, f"argument {name}") for name, value in judged.items()
     )

@@ -56,7 +56,8 @@ class Limits:
     """What the cluster gets on this node; sizes in bytes.
 
     Attributes:
-        reserve: Memory kept free for the system and for Ray's own processes.
+        reserve: Memory that is left for the system and for Ray's own processes; who chooses the other
+            two sizes may leave less than a tenth.
         isolation: Whether Ray isolates its own processes by cgroup.
         isolation_note: Why not, for a person; "" when it does.
         cgroup: Where it makes its control groups.
@@ -98,7 +99,7 @@ def decide_limits(
         memory=memory,
         object_store_memory=store,
         resources=dict(wanted.resources),
-        reserve=reserve,
+        reserve=max(0, host.memory - memory - store),
         memory_usage_threshold=wanted.memory_usage_threshold,
         isolation=wanted.resource_isolation != "off" and not obstacle,
         isolation_note=_isolation_note(wanted.resource_isolation, obstacle),

@@ -26,6 +26,7 @@ class Check(Enum):
     NOT_HTTPS = "an address that is not https://"
     PLAIN_HTTP = "an http:// URL anywhere in it"
     INSTALLER_OPTIONS = "options for the installer, or a plain http:// source"
+    REQUIREMENTS = "a file that was not read, options for the installer, or a plain http:// source"
     EACH_KEY = "judged key by key"
 
 
@@ -64,6 +65,7 @@ NOT_LOOPBACK = Unsafe(Check.NOT_LOOPBACK)
 NOT_HTTPS = Unsafe(Check.NOT_HTTPS)
 PLAIN_HTTP = Unsafe(Check.PLAIN_HTTP)
 INSTALLER_OPTIONS = Unsafe(Check.INSTALLER_OPTIONS)
+REQUIREMENTS = Unsafe(Check.REQUIREMENTS)
 EACH_KEY = Unsafe(Check.EACH_KEY)
 # A switch that must stay off (on): whatever is not plainly off (on) counts as unsafe.
 ON = Unsafe(Check.OTHER_THAN, ("", "0", "false"))
@@ -159,6 +161,17 @@ def _has_installer_options(value: object) -> bool:
     return any(_steers_installer(part) for part in _texts(value))
 
 
+def _is_yaml_file(value: object) -> bool:
+    """Whether Ray takes it for a file (same place); any other text names a conda environment."""
+    return isinstance(value, str) and value.endswith((".yaml", ".yml"))
+
+
+def _are_no_plain_requirements(value: object) -> bool:
+    # A text is the path of a file (Ray 2.60.0, _private/runtime_env/validation.py); what is read
+    # comes as its lines.
+    return isinstance(value, str) or _has_installer_options(value)
+
+
 _PREDICATES: dict[Check, Callable[[object], bool]] = {
     Check.NEVER: lambda _value: False,
     Check.EACH_KEY: lambda _value: False,
@@ -166,5 +179,6 @@ _PREDICATES: dict[Check, Callable[[object], bool]] = {
     Check.NOT_LOOPBACK: _beyond_loopback,
     Check.NOT_HTTPS: lambda value: not as_text(value).startswith("https://"),
     Check.PLAIN_HTTP: _has_plain_http,
-    Check.INSTALLER_OPTIONS: _has_installer_options,
+    Check.INSTALLER_OPTIONS: lambda value: _is_yaml_file(value) or _has_installer_options(value),
+    Check.REQUIREMENTS: _are_no_plain_requirements,
 }

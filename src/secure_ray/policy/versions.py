@@ -63,6 +63,23 @@ def judge_ray(
     )
 
 
+def in_effect(
+    overrides: Mapping[str, Override], version: str, book: AdvisoryBook, now: datetime
+) -> dict[str, Override]:
+    """The overrides that suspend something: none that has ended, or names what this Ray has not.
+
+    Raises:
+        InvalidVersion: the version cannot be read (`judge_ray` refuses it).
+    """
+    known = [one for one in affecting(book, RAY, version) if one.severity != INFORMATIONAL]
+    named = {name for advisory in known for name in advisory.names}
+    return {
+        name: override
+        for name, override in overrides.items()
+        if override.until > now and (name.startswith("SR-") or name in named)
+    }
+
+
 def judge_private(version: str) -> tuple[Refusal, ...]:
     """Why this Ray may not be part of a cluster of several hosts; empty when it may.
 

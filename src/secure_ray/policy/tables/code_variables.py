@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure_ray.policy.tables.rows import pin, refuse, scrub
-from secure_ray.policy.values import ON
+from secure_ray.policy.values import ON, PLAIN_HTTP, other_than
 
 _HOOKS = (
     *scrub(
@@ -135,6 +135,31 @@ _TEST_SWITCHES = refuse(
     why="Ray calls it experimental and incomplete",
 )
 
+# What runtime environments are installed with: the same as in `tables.runtime_env`, by another way.
+_INSTALLERS = scrub(
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "UV_INDEX",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "CONDA_CHANNELS",
+    "CONDA_CHANNEL_ALIAS",
+    rule="SR-CODE-010",
+    unsafe=PLAIN_HTTP,
+    why="whoever sits on the path can change the code",
+    fix="use https://",
+) + scrub(
+    "PIP_TRUSTED_HOST",
+    "UV_INSECURE_HOST",
+    rule="SR-CODE-010",
+    unsafe=other_than(""),
+    why="the installer would not check the certificate of that host",
+    fix="leave it out; PIP_CERT or SSL_CERT_FILE names a CA of your own",
+)
+
 CODE_VARIABLES = (
     *_HOOKS,
     *_LOADER,
@@ -142,4 +167,5 @@ CODE_VARIABLES = (
     *_DESERIALIZATION,
     *_JOBS,
     *_TEST_SWITCHES,
+    *_INSTALLERS,
 )

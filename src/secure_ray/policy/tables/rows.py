@@ -43,18 +43,19 @@ def scrub(
     *names: str,
     rule: str,
     why: str,
+    unsafe: Unsafe = ANY,
     fix: str = "leave it out",
     versions: str = SUPPORTED,
     secret: bool = False,
 ) -> tuple[Knob, ...]:
-    """Variables that are dropped from the caller's environment, and refused in settings."""
+    """Variables that are dropped from the caller's environment; unsafe values refused in settings."""
     return tuple(
         Knob(
             Kind.VARIABLE,
             name,
             Action.SCRUB,
             rule,
-            ANY,
+            unsafe,
             why,
             fix,
             versions=versions,

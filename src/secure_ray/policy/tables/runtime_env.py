@@ -12,6 +12,7 @@ from secure_ray.policy.values import (
     INSTALLER_OPTIONS,
     NEVER,
     PLAIN_HTTP,
+    REQUIREMENTS,
     Unsafe,
     one_of,
 )
@@ -72,8 +73,8 @@ RUNTIME_ENV = (
     _refuse("_rocprof_sys", "SR-CODE-006", _SHELL, "profile on this host yourself"),
     _refuse("rocprof_sys", "SR-CODE-006", _SHELL, "profile on this host yourself"),
     _refuse("java_jars", "SR-CODE-006", "it loads code into a Java worker", "use Python"),
-    _refuse("pip", "SR-CODE-010", _INSTALLER, _PLAIN_REQUIREMENTS, unsafe=INSTALLER_OPTIONS),
-    _refuse("uv", "SR-CODE-010", _INSTALLER, _PLAIN_REQUIREMENTS, unsafe=INSTALLER_OPTIONS),
+    _refuse("pip", "SR-CODE-010", _INSTALLER, _PLAIN_REQUIREMENTS, unsafe=REQUIREMENTS),
+    _refuse("uv", "SR-CODE-010", _INSTALLER, _PLAIN_REQUIREMENTS, unsafe=REQUIREMENTS),
     _refuse("conda", "SR-CODE-010", _INSTALLER, _PLAIN_REQUIREMENTS, unsafe=INSTALLER_OPTIONS),
     _refuse("working_dir", "SR-CODE-010", _HTTP, "use https:// or a directory", unsafe=PLAIN_HTTP),
     _refuse("py_modules", "SR-CODE-010", _HTTP, "use https:// or a directory", unsafe=PLAIN_HTTP),
